@@ -1,0 +1,164 @@
+"""Every registry of GeoChat: where a part is found by its name, and what the name's owner must be.
+
+The six families at the top are root registries of this project: MMEngine has no counterpart. Those below are children
+of MMEngine's own, so that everything of OpenMMLab can be used here and everything here can be used there.
+"""
+
+import difflib
+import importlib
+import inspect
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+from mmengine import registry as mmengine_registry
+from mmengine.registry import Registry as MMEngineRegistry
+from mmengine.registry import build_from_cfg, build_model_from_cfg
+
+from geochat.plugins import load_plugins
+
+
+def near_misses(name: str, candidates: Iterator[str] | list[str]) -> list[str]:
+    """Return up to three candidates that look like ``name``, best first, whatever the case."""
+    by_lower = {candidate.lower(): candidate for candidate in candidates}
+    return [by_lower[match] for match in difflib.get_close_matches(name.lower(), by_lower, n=3, cutoff=0.6)]
+
+
+def check_arguments(target: Callable, arguments: Mapping[str, Any], allowed: tuple[str, ...] = ()) -> None:
+    """Refuse keyword arguments that ``target`` does not take.
+
+    Args:
+        target: The class or function about to be called.
+        arguments: Keyword arguments of the call.
+        allowed: Keys that the caller takes out before the call.
+
+    Raises:
+        TypeError: If a key is unknown; the message names the key and the nearest known one.
+    """
+    try:
+        parameters = inspect.signature(target).parameters
+    except (TypeError, ValueError):  # built-ins without a signature check their arguments themselves
+        return
+    if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values()):
+        return
+    known = [*parameters, *allowed]
+    for key in arguments:
+        if key not in known:
+            near = near_misses(key, known)
+            hint = f'did you mean {" or ".join(map(repr, near))}?' if near else f'it takes {", ".join(known)}.'
+            name = getattr(target, '__qualname__', repr(target))
+            raise TypeError(f'{name} ({target.__module__}) has no setting {key!r}: {hint}')
+
+
+def _build_checked(cfg: dict, registry: 'Registry', **kwargs) -> Any:
+    """Build like MMEngine, after checking the name and the keys, so that a slip is answered with the near miss."""
+    default_args = kwargs.get('default_args') or {}
+    if not isinstance(cfg, Mapping) or ('type' not in cfg and 'type' not in default_args):
+        raise TypeError(f'a {registry.name} is built from a dict with the key "type", not from {cfg!r}')
+    arguments = {**default_args, **cfg}
+    target = registry.resolve(arguments.pop('type'))
+    arguments.pop('_scope_', None)
+    check_arguments(target, arguments)
+    build = build_model_from_cfg if registry.parent is mmengine_registry.MODELS else build_from_cfg
+    return build({**cfg, 'type': target}, registry=registry, **kwargs)
+
+
+class Registry(MMEngineRegistry):
+    """MMEngine's registry with answers to misspelt names and keys.
+
+    Args:
+        name: What the family is called in messages.
+        parent: MMEngine's registry of the same family, if there is one.
+        locations: Modules whose import registers the family's members.
+    """
+
+    def __init__(self, name: str, parent: MMEngineRegistry | None = None, locations: tuple[str, ...] = ()):
+        super().__init__(name, build_func=_build_checked, parent=parent, scope='geochat', locations=list(locations))
+
+    def import_from_location(self) -> None:
+        """Import the family's own modules and the third-party packages."""
+        if not self._imported:
+            super().import_from_location()
+            load_plugins()
+
+    def names(self) -> dict[str, Callable]:
+        """Return every name that can be built here, with its class or function."""
+        self.import_from_location()
+        inherited = dict(self.parent.module_dict) if self.parent is not None else {}
+        return {**inherited, **self.module_dict}
+
+    def resolve(self, key: str | Callable) -> Callable:
+        """Return the class or function behind a config's ``type``.
+
+        Args:
+            key: A registered name, a scoped name (``my_plugin.Part``), an importable path, or the object itself.
+
+        Raises:
+            KeyError: If there is no such part; the message names the nearest ones and where they come from.
+        """
+        if callable(key):
+            return key
+        found = self.names().get(key)
+        if found is None:
+            found = self.get(key)
+        if found is None:
+            raise KeyError(self._unknown(key))
+        return found
+
+    def _unknown(self, key: str) -> str:
+        names = self.names()
+        near = near_misses(key, names)
+        known = ', '.join(f'{name} (from {names[name].__module__})' for name in near or sorted(names))
+        message = f'{key!r} is not a registered {self.name}; ' + ('did you mean ' if near else 'there are ') + known
+        reason = _import_error(key)
+        return f'{message}. {reason}' if reason else message
+
+
+def _import_error(key: str) -> str:
+    """Say why the module of a dotted name cannot be imported; empty if it can, or if the name is not dotted."""
+    module, _, _ = key.rpartition('.')
+    if not module:
+        return ''
+    try:
+        importlib.import_module(module)
+    except Exception as error:  # a plugin's module may fail in any way; the user must see which
+        return f'Importing {module!r} failed: {type(error).__name__}: {error}'
+    return ''
+
+
+# The five parts of a model and its task, and how an LLM family writes a dialogue.
+VISION_ENCODERS = Registry('vision encoder', locations=('geochat.models.vision_encoders',))
+PROJECTORS = Registry('projector', locations=('geochat.models.projectors',))
+LLMS = Registry('LLM', locations=('geochat.models.llms',))
+TASK_PROMPT_TEMPLATES = Registry('task prompt template', locations=('geochat.prompts',))
+BOX_CODECS = Registry('box codec', locations=('geochat.box_codecs',))
+CHAT_TEMPLATES = Registry('chat template', locations=('geochat.prompts',))
+
+# Whole models and data preprocessors.
+MODELS = Registry('model', parent=mmengine_registry.MODELS, locations=('geochat.models',))
+# Instruction data, benchmark readers and what prepares their files.
+DATASETS = Registry('dataset', parent=mmengine_registry.DATASETS, locations=('geochat.datasets',))
+# Which records form a batch, and in which order.
+DATA_SAMPLERS = Registry('data sampler', parent=mmengine_registry.DATA_SAMPLERS, locations=('geochat.datasets',))
+# Image sources, image transforms and the sample processor.
+TRANSFORMS = Registry('transform', parent=mmengine_registry.TRANSFORMS, locations=('geochat.datasets',))
+# Collate functions.
+FUNCTIONS = Registry('function', parent=mmengine_registry.FUNCTIONS, locations=('geochat.datasets',))
+# Scores of answers.
+METRICS = Registry('metric', parent=mmengine_registry.METRICS, locations=('geochat.evaluation.metrics',))
+# What happens around a training step.
+HOOKS = Registry('hook', parent=mmengine_registry.HOOKS, locations=('geochat.engine.hooks',))
+# Training, validation and benchmark loops.
+LOOPS = Registry('loop', parent=mmengine_registry.LOOPS, locations=('geochat.engine.loops',))
+# How a model is spread over processes.
+STRATEGIES = Registry('strategy', parent=mmengine_registry.STRATEGIES, locations=('geochat.engine.strategies',))
+# Pictures of boxes and phrases.
+VISUALIZERS = Registry('visualizer', parent=mmengine_registry.VISUALIZERS, locations=('geochat.visualization',))
+
+PART_REGISTRIES = {
+    'vision_encoder': VISION_ENCODERS,
+    'projector': PROJECTORS,
+    'llm': LLMS,
+    'task_prompts': TASK_PROMPT_TEMPLATES,
+    'box_codec': BOX_CODECS,
+}
+"""The config keys of the five parts and where each is looked up; ``task_prompts`` holds one template a task."""

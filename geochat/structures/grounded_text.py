@@ -1,0 +1,55 @@
+"""Text with the boxes and phrases that a box codec found in it."""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Diagnostic:
+    """Something in a model's text that did not read as a well-formed box.
+
+    Attributes:
+        code: Row of the codec's policy table, such as ``'wrong_count'`` or ``'degenerate'``.
+        span: Characters ``[start, end)`` of the text that it speaks of.
+        message: One sentence for a person.
+    """
+
+    code: str
+    span: tuple[int, int]
+    message: str
+
+
+@dataclass(frozen=True)
+class Phrase:
+    """A phrase marked in the text and the boxes that follow it.
+
+    Attributes:
+        text: The phrase, without its marks.
+        span: Characters ``[start, end)`` of the phrase, without its marks.
+        box_indices: Rows of :attr:`GroundedText.boxes` that belong to it.
+    """
+
+    text: str
+    span: tuple[int, int]
+    box_indices: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, eq=False)
+class GroundedText:
+    """A text and what was read from it.
+
+    Attributes:
+        text: The text as it was given.
+        boxes: float64 array (N, 5): cx, cy, w, h in pixels of the original image, angle in radians, clockwise on
+            screen (y down).
+        spans: int64 array (N, 2): the characters ``[start, end)`` that each box was read from.
+        phrases: Phrases in the order of the text.
+        diagnostics: What was malformed, in the order of the text.
+    """
+
+    text: str
+    boxes: np.ndarray = field(default_factory=lambda: np.zeros((0, 5)))
+    spans: np.ndarray = field(default_factory=lambda: np.zeros((0, 2), dtype=np.int64))
+    phrases: tuple[Phrase, ...] = ()
+    diagnostics: tuple[Diagnostic, ...] = ()
