@@ -1,0 +1,161 @@
+"""The whole model on one page: pictures and words in, a loss or an answer out."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from mmengine.model import BaseModel
+from torch import nn
+
+from geochat.registry import LLMS, MODELS, PROJECTORS, VISION_ENCODERS
+from geochat.structures import IGNORE_INDEX, IMAGE_TOKEN_INDEX
+
+
+@MODELS.register_module()
+class GeoChat(BaseModel):
+    """A vision encoder, a projector and an LLM: picture features take the place of the image tokens.
+
+    The arguments of :meth:`forward` are a collated batch (``geochat.datasets.collate``): B dialogues of T tokens, M distinct
+    pictures of L features each, P image tokens in reading order.
+
+    Args:
+        vision_encoder: Config of the vision encoder.
+        projector: Config of the projector; its widths are filled in.
+        llm: Config of the LLM.
+        frozen_projector: True trains nothing of the projector.
+    """
+
+    def __init__(
+        self,
+        vision_encoder: Mapping[str, Any],
+        projector: Mapping[str, Any],
+        llm: Mapping[str, Any],
+        frozen_projector: bool = False,
+    ):
+        super().__init__()
+        self.vision_encoder = VISION_ENCODERS.build(dict(vision_encoder))
+        self.llm = LLMS.build(dict(llm))
+        widths = {'in_features': self.vision_encoder.hidden_size, 'out_features': self.llm.hidden_size}
+        self.projector = PROJECTORS.build({**projector, **widths})
+        self.projector.requires_grad_(not frozen_projector)
+
+    def init_weights(self) -> None:
+        """Read the pretrained weights that the parts' configs name; MMEngine calls this before training."""
+        self.vision_encoder.load_pretrained()
+        self.llm.load_pretrained()
+
+    def forward(
+        self,
+        input_ids: torch.Tensor,
+        attention_mask: torch.Tensor,
+        pixels: torch.Tensor | None = None,
+        image_index: torch.Tensor | None = None,
+        labels: torch.Tensor | None = None,
+        mode: str = 'tensor',
+    ) -> Any:
+        """Run the model.
+
+        Args:
+            input_ids: (B, T) int64; :data:`IMAGE_TOKEN_INDEX` where a picture stands.
+            attention_mask: (B, T) bool; False for padding.
+            pixels: (M, 3, H, W) normalised pictures; None for text only.
+            image_index: (P,) row of ``pixels`` of each image token in reading order.
+            labels: (B, T) int64; :data:`IGNORE_INDEX` where there is no loss. Needed for the loss.
+            mode: ``'loss'``, ``'predict'`` or ``'tensor'``.
+
+        Returns:
+            ``'loss'``: see :meth:`loss`. ``'predict'``: answers as lists of token ids. ``'tensor'``: float32 logits
+            (B, S, vocabulary) of the spliced sequences, padded on the right.
+
+        Raises:
+            ValueError: If the mode is unknown, or the image tokens do not match the pictures.
+        """
+        if mode == 'predict':
+            from geochat.generation import generate
+
+            return generate(
+                self, dict(input_ids=input_ids, attention_mask=attention_mask, pixels=pixels, image_index=image_index)
+            )
+        features = self.encode_images(pixels, image_index)
+        embeds, mask, labels = self.splice(input_ids, attention_mask, features, labels)
+        states = self.llm.hidden_states(embeds, mask, _positions(mask))
+        if mode == 'loss':
+            return self.loss(states, labels)
+        if mode == 'tensor':
+            return self.llm.logits(states)
+        raise ValueError(f"mode {mode!r} is none of 'loss', 'predict', 'tensor'")
+
+    def encode_images(self, pixels: torch.Tensor | None, image_index: torch.Tensor | None) -> torch.Tensor | None:
+        """Encode each distinct picture once: features (P, L, hidden_size), one a image token; None without pictures."""
+        if pixels is None or not len(pixels):
+            return None
+        return self.projector(self.vision_encoder(pixels))[image_index]
+
+    def splice(
+        self,
+        input_ids: torch.Tensor,
+        attention_mask: torch.Tensor,
+        features: torch.Tensor | None,
+        labels: torch.Tensor | None = None,
+        padding: str = 'right',
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]:
+        """Put picture features in the place of image tokens.
+
+        Args:
+            input_ids: (B, T), padded on either side.
+            attention_mask: (B, T) bool; False for padding.
+            features: (P, L, hidden_size), in reading order of the image tokens; None without pictures.
+            labels: (B, T), or None.
+            padding: On which side the result is padded: ``'right'`` or ``'left'``.
+
+        Returns:
+            Embeddings (B, S, hidden_size), mask (B, S) bool, and labels (B, S) or None.
+        """
+        is_image = (input_ids == IMAGE_TOKEN_INDEX) & attention_mask
+        count, length = (0, 1) if features is None else features.shape[:2]
+        if is_image.sum() != count:
+            raise ValueError(
+                f'{int(is_image.sum())} image tokens stand in the batch, but {count} pictures came with it'
+            )
+        ends = (attention_mask.long() * torch.where(is_image, length, 1)).cumsum(1)
+        sizes = ends[:, -1]
+        if padding == 'left':
+            ends = ends + (sizes.max() - sizes)[:, None]
+        is_text = attention_mask & ~is_image
+        rows, columns = is_text.nonzero(as_tuple=True)
+        words = self.llm.embed(input_ids[is_text])
+        embeds = words.new_zeros(len(input_ids), int(sizes.max()), words.shape[-1])
+        embeds[rows, ends[rows, columns] - 1] = words
+        if features is not None:
+            image_rows, image_columns = is_image.nonzero(as_tuple=True)
+            places = ends[image_rows, image_columns][:, None] + torch.arange(-length, 0, device=ends.device)
+            embeds[image_rows[:, None], places] = features.to(embeds.dtype)
+        if labels is not None:
+            spliced = labels.new_full(embeds.shape[:2], IGNORE_INDEX)
+            spliced[rows, ends[rows, columns] - 1] = labels[is_text]
+            labels = spliced
+        places = torch.arange(embeds.shape[1], device=ends.device)
+        mask = places < sizes[:, None] if padding == 'right' else places >= (sizes.max() - sizes)[:, None]
+        return embeds, mask, labels
+
+    def loss(self, states: torch.Tensor, labels: torch.Tensor) -> dict[str, torch.Tensor]:
+        """Cross entropy of the next token over the supervised tokens; only their rows reach the LM head.
+
+        Args:
+            states: (B, S, hidden_size).
+            labels: (B, S).
+
+        Returns:
+            ``loss``, the mean over the supervised tokens (0 if there are none), and ``num_supervised``, their number.
+        """
+        targets = labels[:, 1:]
+        supervised = targets != IGNORE_INDEX
+        logits = self.llm.logits(states[:, :-1][supervised])
+        total = nn.functional.cross_entropy(logits, targets[supervised], reduction='sum')
+        count = supervised.sum()
+        return {'loss': total / count.clamp(min=1), 'num_supervised': count.to(total.dtype)}
+
+
+def _positions(mask: torch.Tensor) -> torch.Tensor:
+    """Position of each token in its own sequence: (B, S), 0 for padding before it."""
+    return (mask.long().cumsum(1) - 1).clamp(min=0)

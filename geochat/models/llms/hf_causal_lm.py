@@ -1,0 +1,197 @@
+"""A Hugging Face causal language model with its tokenizer, adapters and attention back end."""
+
+import functools
+import importlib.util
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from geochat.models.weights import load_weights, read_state_dict
+from geochat.registry import CHAT_TEMPLATES, LLMS
+
+
+@LLMS.register_module()
+class HFCausalLM(nn.Module):
+    """A causal LM of transformers: embeds ids, runs hidden states, applies its head to chosen rows, keeps a cache.
+
+    Args:
+        config: Shape of the model: ``model_type`` and fields of that family's transformers config; None reads it from the
+            folder ``pretrained``.
+        pretrained: Folder with ``config.json`` and weights in Hugging Face format; None starts from random weights.
+        tokenizer: Folder of the tokenizer; None takes ``pretrained``.
+        chat_template: Config of the chat template the LLM was trained with.
+        lora: Settings of :class:`LoRA` adapters; None for none.
+        frozen: True trains nothing of the LLM but its adapters.
+        attention: ``'auto'`` takes FlashAttention 2 where it is installed and there is a GPU, else PyTorch's SDPA; or the
+            name of one of transformers' implementations.
+        gradient_checkpointing: Recompute the layers in the backward pass instead of storing them.
+        dtype: Name of the weights' dtype.
+    """
+
+    def __init__(
+        self,
+        config: Mapping[str, Any] | None = None,
+        pretrained: str | None = None,
+        tokenizer: str | None = None,
+        chat_template: Mapping[str, Any] | None = None,
+        lora: Mapping[str, Any] | None = None,
+        frozen: bool = False,
+        attention: str = 'auto',
+        gradient_checkpointing: bool = False,
+        dtype: str = 'float32',
+    ):
+        super().__init__()
+        self.pretrained = pretrained
+        self.tokenizer_path = tokenizer or pretrained
+        self.chat_template = CHAT_TEMPLATES.build(dict(chat_template or {'type': 'vicuna_v1'}))
+        self.model = _build(_causal_lm_config(config, pretrained), dtype, attention, random_weights=pretrained is None)
+        if gradient_checkpointing:
+            self.model.gradient_checkpointing_enable({'use_reentrant': False})
+        self.model.requires_grad_(not (frozen or lora))
+        if lora is not None:
+            add_lora(self.model, **lora)
+
+    @property
+    def hidden_size(self) -> int:
+        """Width of the embeddings and hidden states."""
+        return self.model.config.hidden_size
+
+    @functools.cached_property
+    def tokenizer(self):
+        """The tokenizer, as :func:`geochat.prompts.load_tokenizer` loads it.
+
+        Raises:
+            ValueError: If the config names no tokenizer.
+        """
+        from geochat.prompts import load_tokenizer
+
+        if self.tokenizer_path is None:
+            raise ValueError('the LLM\'s config names no tokenizer: set "tokenizer" to its folder')
+        return load_tokenizer(self.tokenizer_path)
+
+    @functools.cached_property
+    def stop_ids(self) -> tuple[int, ...]:
+        """Ids that end an answer: end of text, and what the chat template ends a turn with."""
+        stop = self.tokenizer.get_vocab().get(self.chat_template.stop)
+        return tuple({index for index in (self.tokenizer.eos_token_id, stop) if index is not None})
+
+    def load_pretrained(self) -> None:
+        """Read the weights of the folder ``pretrained``, if there is one."""
+        if self.pretrained is not None:
+            load_weights(self.model, read_state_dict(self.pretrained), source=self.pretrained).check()
+
+    def embed(self, ids: torch.Tensor) -> torch.Tensor:
+        """Embed token ids (...,) as (..., hidden_size)."""
+        return self.model.get_input_embeddings()(ids)
+
+    def hidden_states(
+        self, embeds: torch.Tensor, mask: torch.Tensor, positions: torch.Tensor, cache: Any = None
+    ) -> torch.Tensor:
+        """Run the decoder.
+
+        Args:
+            embeds: (B, T, hidden_size).
+            mask: (B, S) bool, True for tokens that may be seen: those in the cache, then the T given.
+            positions: (B, T) position of each token in its own sequence.
+            cache: A transformers ``Cache`` to read and extend; None keeps none.
+
+        Returns:
+            (B, T, hidden_size), after the last norm.
+        """
+        output = self.model.get_decoder()(
+            inputs_embeds=embeds,
+            attention_mask=mask,
+            position_ids=positions,
+            past_key_values=cache,
+            use_cache=cache is not None,
+        )
+        return output.last_hidden_state
+
+    def logits(self, rows: torch.Tensor) -> torch.Tensor:
+        """Apply the head to chosen rows (..., hidden_size): float32 (..., vocabulary)."""
+        return self.model.get_output_embeddings()(rows).float()
+
+    def new_cache(self) -> Any:
+        """Return an empty cache for :meth:`hidden_states`."""
+        from transformers import DynamicCache
+
+        return DynamicCache(config=self.model.config)
+
+
+def add_lora(model: nn.Module, r: int = 64, alpha: int = 16, dropout: float = 0.05, targets: str | None = None) -> None:
+    """Put LoRA adapters into a causal LM, in place. Defaults are GeoChat's.
+
+    Args:
+        model: The causal LM.
+        r: Rank.
+        alpha: Scale; the update is multiplied by ``alpha / r``.
+        dropout: Dropout before the adapter.
+        targets: Regular expression of full module paths; None takes every linear layer but the head. Paths are full so
+            that a like-named layer elsewhere cannot be hit.
+    """
+    from peft import LoraConfig, inject_adapter_in_model
+
+    settings = LoraConfig(
+        r=r,
+        lora_alpha=alpha,
+        lora_dropout=dropout,
+        target_modules=targets or linear_layers(model),
+        task_type='CAUSAL_LM',
+    )
+    inject_adapter_in_model(settings, model)
+
+
+def linear_layers(model: nn.Module) -> list[str]:
+    """Full paths of a causal LM's linear layers but its head, in order."""
+    head = model.get_output_embeddings()
+    return [name for name, layer in model.named_modules() if isinstance(layer, nn.Linear) and layer is not head]
+
+
+def _causal_lm_config(config: Mapping[str, Any] | None, pretrained: str | None) -> Any:
+    """Build transformers' config object, refusing fields that the family does not have."""
+    from transformers import AutoConfig
+
+    if config is None:
+        if pretrained is None:
+            raise ValueError('HFCausalLM needs "config" (the shape) or "pretrained" (a folder with config.json)')
+        path = Path(pretrained) / 'config.json'
+        if not path.is_file():
+            raise FileNotFoundError(
+                f'no config.json in the LLM folder {pretrained!r}; a model of a hub is downloaded into a folder first, '
+                f'for example: hf download lmsys/vicuna-7b-v1.5 --local-dir {pretrained}'
+            )
+        config = json.loads(path.read_text(encoding='utf-8'))
+        return AutoConfig.for_model(**config)
+    fields = dict(config)
+    family = fields.pop('model_type', None)
+    if family is None:
+        raise TypeError('the LLM\'s "config" needs a "model_type", such as \'llama\'')
+    known = AutoConfig.for_model(family).to_dict()
+    unknown = [key for key in fields if key not in known]
+    if unknown:
+        raise TypeError(f'the config of a {family} has no field {unknown[0]!r}; it has {", ".join(sorted(known))}')
+    return AutoConfig.for_model(family, **fields)
+
+
+def _build(config: Any, dtype: str, attention: str, random_weights: bool) -> nn.Module:
+    import contextlib
+
+    from transformers import AutoModelForCausalLM
+    from transformers.initialization import no_init_weights
+
+    context = contextlib.nullcontext() if random_weights else no_init_weights()  # 7 billion draws that are overwritten
+    with context:
+        return AutoModelForCausalLM.from_config(
+            config, dtype=getattr(torch, dtype), attn_implementation=_attention(attention)
+        )
+
+
+def _attention(name: str) -> str:
+    if name != 'auto':
+        return name
+    flash = torch.cuda.is_available() and importlib.util.find_spec('flash_attn') is not None
+    return 'flash_attention_2' if flash else 'sdpa'

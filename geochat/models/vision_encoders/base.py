@@ -1,0 +1,54 @@
+"""What every vision encoder offers to the model and to the data that is prepared for it."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import nn
+
+
+class VisionEncoder(nn.Module, ABC):
+    """Pictures to rows of features.
+
+    Attributes:
+        hidden_size: Features of a row.
+        image_size: Side in pixels of the square pictures it takes.
+        patch_size: Side in pixels of the square that one row stands for.
+    """
+
+    hidden_size: int
+    image_size: int
+    patch_size: int
+
+    @classmethod
+    @abstractmethod
+    def image_transform(cls, settings: Mapping[str, Any]) -> dict[str, Any]:
+        """Tell from the part's config alone how pictures are prepared for it.
+
+        Args:
+            settings: The part's config without its ``type``.
+
+        Returns:
+            ``size`` (pixels), ``mean`` and ``std`` (three channels, of values in [0, 1]).
+        """
+
+    @abstractmethod
+    def forward(self, pixels: torch.Tensor) -> torch.Tensor:
+        """Encode normalised pictures (N, 3, H, W) as features (N, L, hidden_size)."""
+
+    @abstractmethod
+    def num_tokens(self, size: int) -> int:
+        """Rows ``L`` for a picture of ``size`` by ``size`` pixels."""
+
+    def load_pretrained(self) -> None:  # noqa: B027 - an encoder without pretrained weights has nothing to do
+        """Read the weights that the part's config names, if it names any."""
+
+    def adapt_weights(self, weights: Mapping[str, torch.Tensor], prefix: str = '') -> dict[str, torch.Tensor]:
+        """Fit a checkpoint's weights to this encoder, such as a position table to its picture size.
+
+        Args:
+            weights: Name to tensor.
+            prefix: What this encoder's names begin with in the checkpoint.
+        """
+        return dict(weights)

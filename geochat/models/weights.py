@@ -1,0 +1,197 @@
+"""Weight files: read as tensors only, loaded into a bare model by name, with a report of what did not fit.
+
+No file is ever unpickled beyond tensors and plain containers: a stranger's weights cannot run code here.
+"""
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from torch import nn
+
+INDEX_FILES = ('model.safetensors.index.json', 'pytorch_model.bin.index.json')
+SINGLE_FILES = ('model.safetensors', 'pytorch_model.bin')
+CONSTANT_SUFFIXES = ('rotary_emb.inv_freq', 'embeddings.position_ids')
+"""Constants that old transformers wrote beside the weights; they are computed, never loaded."""
+
+
+class WeightsError(ValueError):
+    """A weight file cannot be read, or does not fit the model."""
+
+
+@dataclass
+class LoadReport:
+    """What loading did.
+
+    Attributes:
+        source: The file or folder.
+        loaded: Names copied into the model.
+        missing: Parameters of the model that the source lacks.
+        unexpected: Tensors of the source that the model does not have.
+        misshapen: Name to (shape in the source, shape in the model), for tensors that do not fit.
+        interpolated: Names that were resized to fit.
+    """
+
+    source: str
+    loaded: list[str] = field(default_factory=list)
+    missing: list[str] = field(default_factory=list)
+    unexpected: list[str] = field(default_factory=list)
+    misshapen: dict[str, tuple[tuple[int, ...], tuple[int, ...]]] = field(default_factory=dict)
+    interpolated: list[str] = field(default_factory=list)
+
+    def __str__(self) -> str:
+        lines = [f'{len(self.loaded)} tensors loaded from {self.source}']
+        for title in ('interpolated', 'missing', 'unexpected'):
+            if names := getattr(self, title):
+                lines.append(f'  {title} ({len(names)}): {_shorten(names)}')
+        if self.misshapen:
+            lines.append(f'  misshapen ({len(self.misshapen)}): ' + _shorten(map(_shape_line, self.misshapen.items())))
+        return '\n'.join(lines)
+
+    def check(self) -> 'LoadReport':
+        """Return the report if everything fitted.
+
+        Raises:
+            WeightsError: If something is missing, unexpected or misshapen; names and shapes are in the message.
+        """
+        if self.missing or self.unexpected or self.misshapen:
+            raise WeightsError(f'the weights do not fit the model: {self}')
+        return self
+
+
+def _shape_line(item: tuple[str, tuple[tuple[int, ...], tuple[int, ...]]]) -> str:
+    name, (found, wanted) = item
+    return f'{name} is {found}, the model has {wanted}'
+
+
+def _shorten(names: Iterable[str], most: int = 8) -> str:
+    names = list(names)
+    rest = f' and {len(names) - most} more' if len(names) > most else ''
+    return ', '.join(names[:most]) + rest
+
+
+def read_state_dict(path: str | Path) -> dict[str, torch.Tensor]:
+    """Read the weights of a file or a Hugging Face folder; tensors stay memory-mapped where the format allows it.
+
+    Args:
+        path: A ``.safetensors``, ``.bin`` or ``.pth`` file, or a folder with one such file or with shards and their index.
+
+    Returns:
+        Name to tensor on the CPU, without the constants that old transformers saved.
+
+    Raises:
+        FileNotFoundError: If there are no weights, or a shard that the index names is not there.
+        WeightsError: If a file is damaged, or holds anything but tensors and plain containers.
+    """
+    weights: dict[str, torch.Tensor] = {}
+    for file in _weight_files(Path(path)):
+        weights.update(_read_safetensors(file) if file.suffix == '.safetensors' else _read_pickle(file))
+    return {name: tensor for name, tensor in weights.items() if not name.endswith(CONSTANT_SUFFIXES)}
+
+
+def _weight_files(path: Path) -> list[Path]:
+    if path.is_file():
+        return [path]
+    if not path.is_dir():
+        raise FileNotFoundError(f'there are no weights at {str(path)!r}')
+    for name in INDEX_FILES:
+        if (path / name).is_file():
+            return _shards(path / name)
+    for name in SINGLE_FILES:
+        if (path / name).is_file():
+            return [path / name]
+    raise FileNotFoundError(f'the folder {str(path)!r} has none of {", ".join(INDEX_FILES + SINGLE_FILES)}')
+
+
+def _shards(index: Path) -> list[Path]:
+    try:
+        names = sorted(set(json.loads(index.read_text(encoding='utf-8'))['weight_map'].values()))
+    except (ValueError, KeyError, AttributeError) as error:
+        raise WeightsError(f'{index} is not a weight index: {error}') from error
+    shards = [index.parent / Path(name).name for name in names]  # an index may not point outside its folder
+    for shard in shards:
+        if not shard.is_file():
+            raise FileNotFoundError(f'{index} names {shard.name}, which is not there')
+    return shards
+
+
+def _read_safetensors(file: Path) -> dict[str, torch.Tensor]:
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        return load_file(file)
+    except SafetensorError as error:
+        raise WeightsError(f'{file} is not a whole safetensors file: {error}') from error
+
+
+def _read_pickle(file: Path) -> dict[str, torch.Tensor]:
+    try:
+        content = _load_tensors_only(file)
+    except Exception as error:  # torch raises many kinds for files that are damaged or hold code
+        raise WeightsError(
+            f'{file} cannot be read as tensors only (it is damaged, or holds objects that could run code): '
+            f'{type(error).__name__}: {str(error).splitlines()[0]}'
+        ) from error
+    if isinstance(content, dict) and isinstance(content.get('state_dict'), dict):
+        content = content['state_dict']  # MMEngine's checkpoints
+    if not isinstance(content, dict) or not all(isinstance(value, torch.Tensor) for value in content.values()):
+        raise WeightsError(f'{file} does not hold a dictionary of tensors')
+    return content
+
+
+def _load_tensors_only(file: Path) -> object:
+    with torch.serialization.safe_globals(_bookkeeping_types()):
+        try:
+            return torch.load(file, map_location='cpu', weights_only=True, mmap=True)
+        except (RuntimeError, ValueError) as error:
+            if 'mmap' not in str(error):
+                raise
+            return torch.load(file, map_location='cpu', weights_only=True)  # the format before torch 1.6
+
+
+def _bookkeeping_types() -> list:
+    """Harmless types in which MMEngine's checkpoints keep their log; none runs code when built."""
+    import numpy as np
+    from mmengine.logging import HistoryBuffer
+
+    dtypes = [type(np.dtype(name)) for name in ('float64', 'int64', 'float32', 'int32', 'bool')]
+    return [HistoryBuffer, np.dtype, np.ndarray, np._core.multiarray._reconstruct, np._core.multiarray.scalar, *dtypes]
+
+
+def load_weights(module: nn.Module, weights: Mapping[str, torch.Tensor], source: str) -> LoadReport:
+    """Copy weights into a bare module by name.
+
+    A layer that PEFT has wrapped takes the weights of the layer it wraps. Adapter weights that the source lacks are not
+    missing: they start new. Nothing is copied unless the shape agrees; the caller decides by the report.
+
+    Args:
+        module: The module, before any strategy wraps it.
+        weights: Name to tensor.
+        source: What messages call the weights' origin.
+    """
+    report = LoadReport(source)
+    wanted = {name.replace('.base_layer.', '.'): tensor for name, tensor in _persistent_tensors(module)}
+    with torch.no_grad():
+        for name, target in wanted.items():
+            found = weights.get(name)
+            if found is None:
+                if not _is_adapter(name):
+                    report.missing.append(name)
+            elif found.shape != target.shape:
+                report.misshapen[name] = (tuple(found.shape), tuple(target.shape))
+            else:
+                target.copy_(found)
+                report.loaded.append(name)
+    report.unexpected = [name for name in weights if name not in wanted]
+    return report
+
+
+def _persistent_tensors(module: nn.Module) -> list[tuple[str, torch.Tensor]]:
+    return list(module.state_dict(keep_vars=True).items())
+
+
+def _is_adapter(name: str) -> bool:
+    return '.lora_' in name
