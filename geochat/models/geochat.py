@@ -15,8 +15,8 @@ from geochat.structures import IGNORE_INDEX, IMAGE_TOKEN_INDEX
 class GeoChat(BaseModel):
     """A vision encoder, a projector and an LLM: picture features take the place of the image tokens.
 
-    The arguments of :meth:`forward` are a collated batch (``geochat.datasets.collate``): B dialogues of T tokens, M distinct
-    pictures of L features each, P image tokens in reading order.
+    The arguments of :meth:`forward` are a collated batch (``geochat.datasets.collate``): B dialogues of T tokens, M
+    distinct pictures of L features each, P image tokens in reading order.
 
     Args:
         vision_encoder: Config of the vision encoder.
@@ -73,9 +73,8 @@ class GeoChat(BaseModel):
         if mode == 'predict':
             from geochat.generation import generate
 
-            return generate(
-                self, dict(input_ids=input_ids, attention_mask=attention_mask, pixels=pixels, image_index=image_index)
-            )
+            prompts = {'input_ids': input_ids, 'attention_mask': attention_mask}
+            return generate(self, {**prompts, 'pixels': pixels, 'image_index': image_index})
         features = self.encode_images(pixels, image_index)
         embeds, mask, labels = self.splice(input_ids, attention_mask, features, labels)
         states = self.llm.hidden_states(embeds, mask, _positions(mask))

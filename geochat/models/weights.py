@@ -76,7 +76,7 @@ def read_state_dict(path: str | Path) -> dict[str, torch.Tensor]:
     """Read the weights of a file or a Hugging Face folder; tensors stay memory-mapped where the format allows it.
 
     Args:
-        path: A ``.safetensors``, ``.bin`` or ``.pth`` file, or a folder with one such file or with shards and their index.
+        path: A ``.safetensors``, ``.bin`` or ``.pth`` file, or a folder with one such file or with shards and an index.
 
     Returns:
         Name to tensor on the CPU, without the constants that old transformers saved.

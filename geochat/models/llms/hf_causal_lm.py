@@ -19,15 +19,15 @@ class HFCausalLM(nn.Module):
     """A causal LM of transformers: embeds ids, runs hidden states, applies its head to chosen rows, keeps a cache.
 
     Args:
-        config: Shape of the model: ``model_type`` and fields of that family's transformers config; None reads it from the
-            folder ``pretrained``.
+        config: Shape of the model: ``model_type`` and fields of that family's transformers config; None reads it from
+            the folder ``pretrained``.
         pretrained: Folder with ``config.json`` and weights in Hugging Face format; None starts from random weights.
         tokenizer: Folder of the tokenizer; None takes ``pretrained``.
         chat_template: Config of the chat template the LLM was trained with.
-        lora: Settings of :class:`LoRA` adapters; None for none.
+        lora: Settings of :func:`add_lora`; None for no adapters.
         frozen: True trains nothing of the LLM but its adapters.
-        attention: ``'auto'`` takes FlashAttention 2 where it is installed and there is a GPU, else PyTorch's SDPA; or the
-            name of one of transformers' implementations.
+        attention: ``'auto'`` takes FlashAttention 2 where it is installed and there is a GPU, else PyTorch's SDPA; or
+            the name of one of transformers' implementations.
         gradient_checkpointing: Recompute the layers in the backward pass instead of storing them.
         dtype: Name of the weights' dtype.
     """
@@ -48,7 +48,9 @@ class HFCausalLM(nn.Module):
         self.pretrained = pretrained
         self.tokenizer_path = tokenizer or pretrained
         self.chat_template = CHAT_TEMPLATES.build(dict(chat_template or {'type': 'vicuna_v1'}))
-        self.model = _build(_causal_lm_config(config, pretrained), dtype, attention, random_weights=pretrained is None)
+        hf_config = _causal_lm_config(config, pretrained)
+        self.shape = shape_of(hf_config)
+        self.model = _build(hf_config, dtype, attention, random_weights=pretrained is None)
         if gradient_checkpointing:
             self.model.gradient_checkpointing_enable({'use_reentrant': False})
         self.model.requires_grad_(not (frozen or lora))
@@ -175,6 +177,11 @@ def _causal_lm_config(config: Mapping[str, Any] | None, pretrained: str | None) 
     if unknown:
         raise TypeError(f'the config of a {family} has no field {unknown[0]!r}; it has {", ".join(sorted(known))}')
     return AutoConfig.for_model(family, **fields)
+
+
+def shape_of(config: Any) -> dict[str, Any]:
+    """A transformers config as the ``config`` setting that builds it again: the family and what differs from it."""
+    return {key: value for key, value in config.to_diff_dict().items() if key not in ('transformers_version', 'dtype')}
 
 
 def _build(config: Any, dtype: str, attention: str, random_weights: bool) -> nn.Module:

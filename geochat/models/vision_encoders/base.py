@@ -41,7 +41,7 @@ class VisionEncoder(nn.Module, ABC):
     def num_tokens(self, size: int) -> int:
         """Rows ``L`` for a picture of ``size`` by ``size`` pixels."""
 
-    def load_pretrained(self) -> None:  # noqa: B027 - an encoder without pretrained weights has nothing to do
+    def load_pretrained(self) -> None:
         """Read the weights that the part's config names, if it names any."""
 
     def adapt_weights(self, weights: Mapping[str, torch.Tensor], prefix: str = '') -> dict[str, torch.Tensor]:

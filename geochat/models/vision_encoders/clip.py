@@ -18,6 +18,23 @@ CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
 CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
 """Channel standard deviations of CLIP's training pictures, from OpenAI's release."""
 
+SHAPE_FIELDS = (
+    'hidden_size',
+    'intermediate_size',
+    'num_hidden_layers',
+    'num_attention_heads',
+    'num_channels',
+    'image_size',
+    'patch_size',
+    'projection_dim',
+    'hidden_act',
+    'layer_norm_eps',
+    'attention_dropout',
+    'initializer_range',
+    'initializer_factor',
+)
+"""Fields of transformers' ``CLIPVisionConfig`` that describe the network."""
+
 POSITION_TABLE = 'embeddings.position_embedding.weight'
 
 
@@ -26,7 +43,7 @@ class ClipVisionEncoder(VisionEncoder):
     """CLIP's vision transformer.
 
     Args:
-        config: Shape of the transformer, as the fields of transformers' ``CLIPVisionConfig``; None reads it from the
+        config: Shape of the transformer, by :data:`SHAPE_FIELDS` of ``CLIPVisionConfig``; None reads it from the
             folder ``pretrained``.
         pretrained: Folder with ``config.json`` and weights in Hugging Face format; None starts from random weights.
         image_size: Side in pixels of the pictures, a multiple of the patch size; None takes the config's. GeoChat: 504.
@@ -57,7 +74,7 @@ class ClipVisionEncoder(VisionEncoder):
         self.hidden_size, self.patch_size = fields['hidden_size'], fields['patch_size']
         if self.image_size % self.patch_size:
             raise ValueError(f'image_size {self.image_size} is not a multiple of the patch size {self.patch_size}')
-        self.pretrained = pretrained
+        self.pretrained, self.shape = pretrained, fields
         self.num_layers = _layers_used(select_layer, fields['num_hidden_layers'])
         self.frozen = frozen
         self.model = CLIPVisionModel(CLIPVisionConfig(**fields)).to(getattr(torch, dtype))
@@ -113,11 +130,12 @@ def _layers_used(select_layer: int, num_layers: int) -> int:
 
 
 def clip_vision_fields(config: Mapping[str, Any] | None, pretrained: str | None) -> dict[str, Any]:
-    """Return all fields of the vision transformer's shape, CLIP's own defaults filled in.
+    """Return the fields of the vision transformer's shape, CLIP's own defaults filled in.
 
     Raises:
         FileNotFoundError: If the shape is to be read from a folder that has no ``config.json``.
         ValueError: If there is neither a shape nor a folder, or the folder's config is no CLIP.
+        TypeError: If a field is unknown.
     """
     from transformers import CLIPVisionConfig
 
@@ -125,11 +143,13 @@ def clip_vision_fields(config: Mapping[str, Any] | None, pretrained: str | None)
         if pretrained is None:
             raise ValueError('ClipVisionEncoder needs "config" (the shape) or "pretrained" (a folder with config.json)')
         config = _read_config(Path(pretrained))
-    known = CLIPVisionConfig().to_dict()
-    unknown = [key for key in config if key not in known] if pretrained is None else []
+    unknown = [key for key in config if key not in SHAPE_FIELDS]
     if unknown:
-        raise TypeError(f'CLIPVisionConfig has no field {unknown[0]!r}; it has {", ".join(sorted(known))}')
-    return {**known, **config}
+        raise TypeError(
+            f'the config of a CLIP vision encoder has no field {unknown[0]!r}; it has {", ".join(SHAPE_FIELDS)}'
+        )
+    defaults = CLIPVisionConfig().to_dict()
+    return {key: config.get(key, defaults[key]) for key in SHAPE_FIELDS}
 
 
 def _read_config(folder: Path) -> dict[str, Any]:
@@ -140,7 +160,7 @@ def _read_config(folder: Path) -> dict[str, Any]:
     config = config.get('vision_config', config)  # a whole CLIP has its text half beside it
     if config.get('model_type', 'clip_vision_model') != 'clip_vision_model':
         raise ValueError(f'{path} is of model_type {config["model_type"]!r}, not a CLIP vision transformer')
-    return config
+    return {key: config[key] for key in SHAPE_FIELDS if key in config}
 
 
 def strip_vision_prefix(weights: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
