@@ -1,0 +1,132 @@
+"""Building a run: from a config file to a runner that is ready to train or to test."""
+
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mmengine.config import Config
+
+from geochat.engine.config import ConfigError, change_config, check_parts, load_config, parse_options, value_at
+from geochat.engine.link import link_parts
+from geochat.registry import DATASETS
+
+if TYPE_CHECKING:
+    from mmengine.runner import FlexibleRunner, Runner
+
+TRAINING_KEYS = (
+    *('train_dataloader', 'train_cfg', 'optim_wrapper', 'param_scheduler', 'auto_scale_lr', 'strategy', 'custom_hooks'),
+    *('val_dataloader', 'val_cfg', 'val_evaluator'),
+)
+"""Settings that a run which only tests has no use for."""
+
+
+def build_runner(
+    config: str | Path | Config,
+    cfg_options: Mapping[str, Any] | Sequence[str] = (),
+    work_dir: str | Path | None = None,
+    launcher: str = 'none',
+    resume: bool = False,
+    amp: bool = False,
+    load_from: str | Path | None = None,
+    training: bool = True,
+) -> 'Runner | FlexibleRunner':
+    """Build what runs a config: MMEngine's ``Runner``, or its ``FlexibleRunner`` where the config names a strategy.
+
+    The config is changed by the options, linked and checked; the linked config is dumped into the work directory. The
+    data files that ``data_preparation`` describes are written if they are not there.
+
+    Args:
+        config: A config file, or a config from :func:`~geochat.engine.load_config`.
+        cfg_options: Changes, as :func:`~geochat.engine.load_config` takes them.
+        work_dir: Where the run writes; by default the config's ``work_dir``, or ``work_dirs/NAME_OF_THE_CONFIG``.
+        launcher: How processes were started: ``'none'``, ``'pytorch'``, ``'slurm'`` or ``'mpi'``.
+        resume: True goes on from the newest checkpoint of the work directory.
+        amp: True trains with automatic mixed precision.
+        load_from: Weights to start from: a file or a model folder; by default the config's ``load_from``.
+        training: False leaves out everything that only training needs, a strategy above all.
+
+    Raises:
+        FileNotFoundError: If the config or the weights are not there.
+        ConfigError: If a key or a part is unknown, the work directory cannot be written, or there is nothing to resume.
+    """
+    from geochat.engine.runner import GeoChatFlexibleRunner, GeoChatRunner
+
+    cfg = prepare_config(config, cfg_options, work_dir, amp, training)
+    cfg.launcher, cfg.resume = launcher, resume
+    if load_from is not None:
+        cfg.load_from = str(load_from)
+    check_parts(cfg)
+    if resume:
+        _check_resumable(Path(cfg.work_dir))
+    runner = (GeoChatFlexibleRunner if cfg.get('strategy') else GeoChatRunner).from_cfg(cfg)
+    prepare_data(cfg)
+    return runner
+
+
+def prepare_config(
+    config: str | Path | Config,
+    cfg_options: Mapping[str, Any] | Sequence[str] = (),
+    work_dir: str | Path | None = None,
+    training: bool = True,
+) -> Config:
+    """Read, change and link a config, and settle where the run writes; see :func:`build_runner`."""
+    options = cfg_options if isinstance(cfg_options, Mapping) else parse_options(cfg_options)
+    cfg = change_config(config, options) if isinstance(config, Config) else load_config(config, options)
+    cfg = link_parts(cfg)
+    _check_survived(cfg, options)
+    if not training:
+        cfg = Config({key: value for key, value in cfg.items() if key not in TRAINING_KEYS}, filename=cfg.filename)
+    cfg.work_dir = str(work_dir or cfg.get('work_dir') or Path('work_dirs') / _name(cfg))
+    cfg.setdefault('default_scope', 'geochat')
+    # MMEngine wants a loader and an evaluator beside each loop; GeoChat's loops have readers and metrics of their own.
+    for loop, companions in (('val_cfg', ('val_evaluator',)), ('test_cfg', ('test_dataloader', 'test_evaluator'))):
+        if cfg.get(loop) is not None:
+            for companion in companions:
+                cfg.setdefault(companion, {})
+    _check_writable(Path(cfg.work_dir))
+    return cfg
+
+
+def _check_survived(cfg: Config, options: Mapping[str, Any]) -> None:
+    """Refuse options for places that linking fills: they would have no effect."""
+    for key, value in options.items():
+        try:
+            survived = value_at(cfg, key) == value
+        except (KeyError, ConfigError):
+            survived = False
+        if not survived:
+            raise ConfigError(f'{key} is filled in from the five parts at the top of the config: set it there')
+
+
+def _name(cfg: Config) -> str:
+    return Path(cfg.filename).stem if cfg.filename else 'unnamed'
+
+
+def _check_writable(work_dir: Path) -> None:
+    try:
+        work_dir.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=work_dir):
+            pass
+    except OSError as error:
+        raise ConfigError(f'the work directory {str(work_dir)!r} cannot be written: {error.strerror}') from error
+
+
+def _check_resumable(work_dir: Path) -> None:
+    """Refuse to resume where no checkpoint is: a new start must be asked for."""
+    record = work_dir / 'last_checkpoint'
+    if not record.is_file():
+        raise ConfigError(f'--resume: there is no checkpoint in {str(work_dir)!r} to go on from')
+    checkpoint = Path(record.read_text(encoding='utf-8').strip())
+    if not checkpoint.exists():
+        raise ConfigError(f'--resume: {str(record)!r} names {str(checkpoint)!r}, which is not there')
+
+
+def prepare_data(cfg: Config) -> None:
+    """Let the first process write the data files that the config describes; the others wait for it."""
+    from mmengine.dist import barrier, is_main_process
+
+    if is_main_process():
+        for settings in cfg.get('data_preparation') or ():
+            DATASETS.build(settings).prepare()
+    barrier()

@@ -1,0 +1,312 @@
+"""Configs: read from a file, changed from the command line, and checked before anything is built.
+
+A config that has been read holds plain values only: where the file names a class, the config holds its import path.
+Names of the file that begin with an underscore are the file's own and do not become settings.
+"""
+
+import ast
+import copy
+import difflib
+import inspect
+import logging
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from mmengine.config import Config
+from mmengine.registry import Registry as MMEngineRegistry
+
+from geochat import registry as registries
+from geochat.registry import PART_REGISTRIES, Registry, check_arguments, near_misses
+
+logger = logging.getLogger(__name__)
+
+PACKAGED_CONFIGS = Path(__file__).resolve().parents[1] / 'configs'
+
+TOP_LEVEL_KEYS = (
+    *PART_REGISTRIES,
+    *('model', 'max_length', 'data_preparation', 'train_dataloader', 'val_dataloader', 'benchmarks'),
+    *('train_cfg', 'val_cfg', 'val_evaluator', 'test_cfg', 'test_dataloader', 'test_evaluator'),
+    *('optim_wrapper', 'param_scheduler', 'auto_scale_lr', 'strategy', 'model_wrapper_cfg', 'compile'),
+    *('find_unused_parameters', 'activation_checkpointing', 'default_hooks', 'custom_hooks', 'load_from', 'resume'),
+    *('launcher', 'env_cfg', 'randomness', 'log_processor', 'log_level', 'visualizer', 'default_scope'),
+    *('experiment_name', 'work_dir', 'custom_imports'),
+)
+"""Settings of a run: GeoChat's in the first two rows, MMEngine's in the others."""
+
+DATALOADER_KEYS = (
+    *('dataset', 'sampler', 'batch_sampler', 'collate_fn', 'worker_init_fn', 'num_batch_per_epoch', 'batch_size'),
+    *('num_workers', 'pin_memory', 'drop_last', 'timeout', 'multiprocessing_context', 'prefetch_factor'),
+    *('persistent_workers', 'pin_memory_device'),
+)
+"""Settings of a data loader: MMEngine's six, then those of PyTorch's ``DataLoader``."""
+
+BENCHMARK_KEYS = ('reader', 'task', 'metrics', 'max_new_tokens')
+"""Settings of a benchmark."""
+
+REGISTRY_OF_KEY: dict[str, MMEngineRegistry] = {
+    **PART_REGISTRIES,
+    'chat_template': registries.CHAT_TEMPLATES,
+    'model': registries.MODELS,
+    **dict.fromkeys(('dataset', 'datasets', 'reader', 'data_preparation'), registries.DATASETS),
+    **dict.fromkeys(('sampler', 'batch_sampler'), registries.DATA_SAMPLERS),
+    **dict.fromkeys(('image_source', 'image_transform', 'processor'), registries.TRANSFORMS),
+    'collate_fn': registries.FUNCTIONS,
+    'metrics': registries.METRICS,
+    **dict.fromkeys(('default_hooks', 'custom_hooks'), registries.HOOKS),
+    **dict.fromkeys(('train_cfg', 'val_cfg', 'test_cfg'), registries.LOOPS),
+    'strategy': registries.STRATEGIES,
+    'visualizer': registries.VISUALIZERS,
+}
+"""Where the ``type`` of the dict (or of each dict of the list) at a config key is looked up."""
+
+NAMED_DICTS = ('task_prompts', 'default_hooks')
+"""Keys whose value is a dict of named dicts, each with a ``type``."""
+
+
+class ConfigError(ValueError):
+    """Something in a config or on the command line that the user can mend; the message says where and how."""
+
+
+def load_config(path: str | Path, cfg_options: Mapping[str, Any] | Sequence[str] = ()) -> Config:
+    """Read a config file and change it.
+
+    Args:
+        path: A Python config (new or old style), or one in JSON or YAML.
+        cfg_options: Changes: a dict of dotted keys, or ``KEY=VALUE`` texts as :func:`parse_options` takes them.
+
+    Raises:
+        FileNotFoundError: If there is no such file; the message names those with similar names.
+        ConfigError: If a key is unknown.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(_missing_config(path))
+    values = Config.fromfile(path).to_dict()
+    cfg = Config({key: value for key, value in values.items() if not key.startswith('_')}, filename=path)
+    return change_config(cfg, cfg_options)
+
+
+def change_config(cfg: Config, cfg_options: Mapping[str, Any] | Sequence[str]) -> Config:
+    """Return a changed copy of a config; see :func:`load_config`."""
+    options = cfg_options if isinstance(cfg_options, Mapping) else parse_options(cfg_options)
+    changed = apply_options(cfg, options)
+    check_keys(changed)
+    return changed
+
+
+def _missing_config(path: Path) -> str:
+    folders = dict.fromkeys((path.parent, PACKAGED_CONFIGS))
+    there = {file.stem: file for folder in folders if folder.is_dir() for file in sorted(folder.glob('*.py'))}
+    near = [str(there[stem]) for stem in near_misses(path.stem, there)]
+    hint = f'; did you mean {" or ".join(near)}?' if near else ''
+    return f'there is no config file {str(path)!r}{hint}'
+
+
+def parse_options(assignments: Sequence[str]) -> dict[str, Any]:
+    """Read the ``KEY=VALUE`` texts of ``--cfg-options``.
+
+    A value is read as Python where it is Python (numbers, ``True``, ``None``, quoted strings, lists, dicts) and as a
+    string otherwise. As in MMEngine, ``a,b`` is a list, words in brackets need no quotes, and ``true`` is ``True``.
+
+    Raises:
+        ConfigError: If a text has no ``=``.
+    """
+    options = {}
+    for assignment in assignments:
+        key, equals, value = assignment.partition('=')
+        if not equals or not key:
+            raise ConfigError(f'--cfg-options takes KEY=VALUE, not {assignment!r}')
+        options[key] = _parse_value(value)
+    return options
+
+
+_BARE_WORD = re.compile(r'(?<=[\[(,])\s*([^\s\[\](){},\'"][^\[\](){},\'"]*?)\s*(?=[\]),])')
+
+
+def _parse_value(text: str) -> Any:
+    if text.lower() in ('true', 'false'):
+        return text.lower() == 'true'
+    is_bare_list = ',' in text and text[0] not in '[({\'"'
+    wrapped = f'[{text}]' if is_bare_list else text
+    for candidate in (wrapped, _BARE_WORD.sub(lambda match: repr(_parse_value(match[1])), wrapped)):
+        try:
+            return ast.literal_eval(candidate)
+        except (ValueError, SyntaxError):
+            continue
+    return text
+
+
+def apply_options(cfg: Config, options: Mapping[str, Any]) -> Config:
+    """Return the config with the values at some dotted keys changed.
+
+    A number in a key is an index into a list. Changes of a ``type`` come first: another part takes other settings, so
+    those of the old part are dropped, and a warning says which.
+
+    Args:
+        cfg: A config from :func:`load_config`.
+        options: New values by dotted key, such as ``{'llm.lora.r': 8, 'custom_hooks.0.interval': 5}``.
+
+    Raises:
+        ConfigError: If a key leads through something that is not a dict or a list, or past the end of a list.
+    """
+    values = copy.deepcopy(cfg.to_dict())
+    by_type_first = sorted(options, key=lambda key: (key.rpartition('.')[2] != 'type', key.count('.')))
+    for key in by_type_first:
+        _set_value(values, key, options[key])
+    return Config(values, filename=cfg.filename)
+
+
+def _set_value(values: dict, key: str, value: Any) -> None:
+    node, place, rest = values, [], key.split('.')
+    while True:
+        entry, rest = _next_entry(node, place, rest)
+        if isinstance(node, dict) and entry not in node:
+            _refuse_near_miss(node, place, entry)
+        if not rest:
+            break
+        if isinstance(node, dict) and node.get(entry) is None:  # a group of settings that is absent or switched off
+            node[entry] = {}
+        node, place = node[entry], [*place, str(entry)]
+    if entry == 'type':
+        _drop_settings(node, place, value)
+    node[entry] = value
+
+
+def value_at(cfg: Mapping[str, Any], key: str) -> Any:
+    """Return the value at a dotted key of :func:`apply_options`."""
+    node, place, rest = cfg.to_dict() if isinstance(cfg, Config) else cfg, [], key.split('.')
+    while rest:
+        entry, rest = _next_entry(node, place, rest)
+        node, place = node[entry], [*place, str(entry)]
+    return node
+
+
+def _refuse_near_miss(node: dict, place: list[str], key: str) -> None:
+    """Refuse a new key that looks like a misspelt one, where no later check knows all keys that there may be."""
+    if not place or ('type' in node and isinstance(registry_at(place), Registry)):
+        return
+    near = difflib.get_close_matches(key, [str(other) for other in node], n=1, cutoff=0.8)
+    if near:
+        raise ConfigError(f'{".".join(place)} has no setting {key!r}; did you mean {near[0]!r}?')
+
+
+def _next_entry(node: Any, place: list[str], rest: list[str]) -> tuple[str | int, list[str]]:
+    """Take the next key of a dict (which may have dots in it) or index of a list from a dotted key."""
+    where = '.'.join(place)
+    if isinstance(node, dict):
+        for length in range(1, len(rest) + 1):
+            if (joined := '.'.join(rest[:length])) in node:
+                return joined, rest[length:]
+        return rest[0], rest[1:]
+    if isinstance(node, list):
+        if not rest[0].isdecimal() or int(rest[0]) >= len(node):
+            raise ConfigError(f'{where} is a list of {len(node)}: {rest[0]!r} is not one of its indices')
+        return int(rest[0]), rest[1:]
+    raise ConfigError(f'{where} is {node!r}: there is no {".".join(rest)!r} in it')
+
+
+def _drop_settings(node: dict, place: list[str], new_type: str) -> None:
+    """Empty a part's dict if the new type is another part than the one it describes."""
+    if 'type' not in node or _same_part(node['type'], new_type, registry_at(place)):
+        return
+    dropped = [key for key in node if key != 'type']
+    if dropped:
+        logger.warning(
+            '%s is now %s: dropped the settings of %s: %s', '.'.join(place), new_type, node['type'], ', '.join(dropped)
+        )
+    node.clear()
+
+
+def _same_part(old: str, new: str, registry: MMEngineRegistry | None) -> bool:
+    if isinstance(registry, Registry):
+        return resolve(registry, old) is resolve(registry, new)
+    return str(old).rpartition('.')[2] == str(new).rpartition('.')[2]
+
+
+def resolve(registry: Registry, name: str) -> Any:
+    """Return the class or function that a config's ``type`` names.
+
+    Raises:
+        ConfigError: If there is none; the message names the nearest ones.
+    """
+    try:
+        return registry.resolve(name)
+    except KeyError as error:
+        raise ConfigError(error.args[0]) from error
+
+
+def registry_at(place: Sequence[str]) -> MMEngineRegistry | None:
+    """Return the registry in which the ``type`` of the dict at a place of the config is looked up; None if unknown."""
+    names = [name for name in place if not name.isdecimal()]
+    if len(names) > 1 and names[-2] in NAMED_DICTS:
+        return REGISTRY_OF_KEY[names[-2]]
+    return REGISTRY_OF_KEY.get(names[-1]) if names else None
+
+
+def check_keys(cfg: Config) -> None:
+    """Refuse unknown settings of the run, of its data loaders and of its benchmarks.
+
+    Raises:
+        ConfigError: The message names the key, its place and the nearest known key.
+    """
+    _check_known('the config', cfg, TOP_LEVEL_KEYS)
+    for name in ('train_dataloader', 'val_dataloader'):
+        _check_known(name, cfg.get(name) or {}, DATALOADER_KEYS)
+    for name, benchmark in (cfg.get('benchmarks') or {}).items():
+        place = f'benchmarks.{name}'
+        _check_known(place, benchmark, BENCHMARK_KEYS)
+        for key in ('reader', 'task', 'metrics'):
+            if key not in benchmark:
+                near = near_misses(name, [other for other in cfg.benchmarks if other != name])
+                hint = f'; did you mean benchmarks.{near[0]}?' if near else ''
+                raise ConfigError(f'{place} has no {key!r}{hint}')
+        prompts = cfg.get('task_prompts') or {}
+        if benchmark['task'] not in prompts:
+            known = near_misses(benchmark['task'], prompts) or sorted(prompts)
+            raise ConfigError(
+                f'{place}.task: there is no {benchmark["task"]!r} in task_prompts, but {", ".join(known)}'
+            )
+
+
+def _check_known(place: str, settings: Mapping[str, Any], known: Sequence[str]) -> None:
+    for key in settings:
+        if key not in known:
+            near = near_misses(key, known)
+            hint = f'did you mean {" or ".join(map(repr, near))}?' if near else f'it takes {", ".join(known)}'
+            raise ConfigError(f'{place} has no setting {key!r}; {hint}')
+
+
+def check_parts(cfg: Config) -> None:
+    """Refuse parts that do not exist and settings that they do not take, before anything is built.
+
+    Raises:
+        ConfigError: The message names the place in the config, the key and the nearest known one.
+    """
+    for place, settings in _typed_dicts(cfg.to_dict()):
+        registry = registry_at(place)
+        if isinstance(registry, Registry):
+            # MMEngine takes the priority out of a hook's settings.
+            allowed = ('priority',) if registry is registries.HOOKS else ()
+            arguments = {key: value for key, value in settings.items() if key not in ('type', '_scope_')}
+            try:
+                check_arguments(registry.resolve(settings['type']), arguments, allowed)
+            except (KeyError, TypeError) as error:
+                raise ConfigError(f'{".".join(place)}: {error.args[0]}') from error
+
+
+def _typed_dicts(node: Any, place: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], dict]]:
+    if isinstance(node, dict):
+        if 'type' in node:
+            yield place, node
+        for key, value in node.items():
+            yield from _typed_dicts(value, (*place, key))
+    elif isinstance(node, list):
+        for index, value in enumerate(node):
+            yield from _typed_dicts(value, (*place, str(index)))
+
+
+def takes(registry: Registry, settings: Mapping[str, Any], name: str) -> bool:
+    """Tell whether the part that a config dict describes takes an argument of this name."""
+    return name in inspect.signature(resolve(registry, settings['type'])).parameters
