@@ -12,12 +12,14 @@ class Diagnostic:
     Attributes:
         code: Row of the codec's policy table, such as ``'wrong_count'`` or ``'degenerate'``.
         span: Characters ``[start, end)`` of the text that it speaks of.
-        message: One sentence for a person.
+        message: What is wrong, for a person.
+        left_out: True if the span is a box that could not be read; False if it was read in spite of what is wrong.
     """
 
     code: str
     span: tuple[int, int]
     message: str
+    left_out: bool = False
 
 
 @dataclass(frozen=True)
