@@ -76,9 +76,21 @@ class Registry(MMEngineRegistry):
 
     def import_from_location(self) -> None:
         """Import the family's own modules and the third-party packages."""
-        if not self._imported:
-            super().import_from_location()
+        if self._imported:
+            return
+        super().import_from_location()
+        try:
             load_plugins()
+        except ImportError:
+            self._imported = False  # the next look-up must fail alike, not go on without the plugin
+            raise
+
+    def _register_module(self, module: Callable, module_name: str | list[str] | None = None, force: bool = False):
+        """Register a part; our own names are taken before any stranger's, so that a clash is the stranger's error."""
+        if not module.__module__.startswith('geochat.'):
+            for location in self._locations:
+                importlib.import_module(location)
+        super()._register_module(module, module_name=module_name, force=force)
 
     def names(self) -> dict[str, Callable]:
         """Return every name that can be built here, with its class or function."""
@@ -94,35 +106,45 @@ class Registry(MMEngineRegistry):
 
         Raises:
             KeyError: If there is no such part; the message names the nearest ones and where they come from.
+            TypeError: If ``key`` is neither a name nor something that can be called.
         """
         if callable(key):
             return key
+        if not isinstance(key, str):
+            raise TypeError(f'the type of a {self.name} is a name or a class, not {key!r}')
         found = self.names().get(key)
-        if found is None:
-            found = self.get(key)
+        if found is None and '.' in key:
+            found = self._resolve_dotted(key)
         if found is None:
             raise KeyError(self._unknown(key))
         return found
 
+    def _resolve_dotted(self, key: str) -> Callable | None:
+        try:
+            found = self.get(key)
+        except Exception:  # the module is there and fails when imported, in any way; _unknown says how
+            return None
+        return found if callable(found) else None
+
     def _unknown(self, key: str) -> str:
         names = self.names()
-        near = near_misses(key, names)
-        known = ', '.join(f'{name} (from {names[name].__module__})' for name in near or sorted(names))
+        near = near_misses(key.rpartition('.')[2], names)
+        known = ', '.join(f'{name!r} (from {names[name].__module__})' for name in near or sorted(names))
         message = f'{key!r} is not a registered {self.name}; ' + ('did you mean ' if near else 'there are ') + known
-        reason = _import_error(key)
+        reason = _why_not_importable(key) if '.' in key else ''
         return f'{message}. {reason}' if reason else message
 
 
-def _import_error(key: str) -> str:
-    """Say why the module of a dotted name cannot be imported; empty if it can, or if the name is not dotted."""
-    module, _, _ = key.rpartition('.')
-    if not module:
-        return ''
+def _why_not_importable(key: str) -> str:
+    """Say why a dotted name leads to no part: its module cannot be imported, or has no such member."""
+    module_name, _, member = key.rpartition('.')
     try:
-        importlib.import_module(module)
+        module = importlib.import_module(module_name)
     except Exception as error:  # a plugin's module may fail in any way; the user must see which
-        return f'Importing {module!r} failed: {type(error).__name__}: {error}'
-    return ''
+        return f'Importing {module_name!r} failed: {type(error).__name__}: {error}'
+    near = near_misses(member, dir(module))
+    hint = f'; it has {" and ".join(near)}' if near else ''
+    return f'{module_name!r} has no callable {member!r}{hint}'
 
 
 # The five parts of a model and its task, and how an LLM family writes a dialogue.
@@ -151,6 +173,15 @@ HOOKS = Registry('hook', parent=mmengine_registry.HOOKS, locations=('geochat.eng
 LOOPS = Registry('loop', parent=mmengine_registry.LOOPS, locations=('geochat.engine.loops',))
 # How a model is spread over processes.
 STRATEGIES = Registry('strategy', parent=mmengine_registry.STRATEGIES, locations=('geochat.engine.strategies',))
+# How gradients become updates, and how the learning rate runs.
+OPTIM_WRAPPERS = Registry(
+    'optimizer wrapper', parent=mmengine_registry.OPTIM_WRAPPERS, locations=('geochat.engine.optimization',)
+)
+PARAM_SCHEDULERS = Registry(
+    'parameter scheduler', parent=mmengine_registry.PARAM_SCHEDULERS, locations=('geochat.engine.optimization',)
+)
+# The lines that a run prints.
+LOG_PROCESSORS = Registry('log processor', parent=mmengine_registry.LOG_PROCESSORS, locations=('geochat.engine.hooks',))
 # Pictures of boxes and phrases.
 VISUALIZERS = Registry('visualizer', parent=mmengine_registry.VISUALIZERS, locations=('geochat.visualization',))
 
