@@ -47,6 +47,7 @@ BENCHMARK_KEYS = ('reader', 'task', 'metrics', 'max_new_tokens')
 
 REGISTRY_OF_KEY: dict[str, MMEngineRegistry] = {
     **PART_REGISTRIES,
+    'source_codec': registries.BOX_CODECS,
     'chat_template': registries.CHAT_TEMPLATES,
     'model': registries.MODELS,
     **dict.fromkeys(('dataset', 'datasets', 'reader', 'data_preparation'), registries.DATASETS),

@@ -53,6 +53,8 @@ def _link_model(values: dict[str, Any]) -> None:
 def _processor(values: Mapping[str, Any]) -> dict[str, Any]:
     """Describe the way from dialogues and pictures to model inputs."""
     llm, vision_encoder = values['llm'], values['vision_encoder']
+    if 'chat_template' not in llm:
+        raise ConfigError('the llm of the config has no chat_template')
     settings = {key: value for key, value in vision_encoder.items() if key != 'type'}
     transform = resolve(VISION_ENCODERS, vision_encoder['type']).image_transform(settings)
     return {
