@@ -1,0 +1,32 @@
+"""Data: instruction records, benchmark questions, pictures, batches and the built-in scenes."""
+
+from geochat.datasets.benchmarks import (
+    BenchmarkReader,
+    ReferringBenchmark,
+    RegionCaptionBenchmark,
+    SceneBenchmark,
+    VQABenchmark,
+)
+from geochat.datasets.collate import collate_samples
+from geochat.datasets.instruction import InstructionDataset
+from geochat.datasets.processor import SampleProcessor
+from geochat.datasets.samplers import LengthGroupedSampler
+from geochat.datasets.scenes import SceneFiles, SceneImages
+from geochat.datasets.transforms import ImageFolder, ImageGeometry, PadResizeNormalize
+
+__all__ = [
+    'BenchmarkReader',
+    'ImageFolder',
+    'ImageGeometry',
+    'InstructionDataset',
+    'LengthGroupedSampler',
+    'PadResizeNormalize',
+    'ReferringBenchmark',
+    'RegionCaptionBenchmark',
+    'SampleProcessor',
+    'SceneBenchmark',
+    'SceneFiles',
+    'SceneImages',
+    'VQABenchmark',
+    'collate_samples',
+]

@@ -1,0 +1,112 @@
+"""Benchmarks whose answers are words: scene classification and visual question answering."""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from geochat.datasets.benchmarks.base import BenchmarkReader, field, groups, text_field
+from geochat.registry import DATASETS
+from geochat.structures import Question
+
+
+@DATASETS.register_module()
+class SceneBenchmark(BenchmarkReader):
+    """Scene classification as in GeoChat-Bench's ``aid.jsonl`` and ``UCmerced.jsonl``.
+
+    A row has ``question_id``, ``image``, ``text`` (the whole question with its classes) and ``ground_truth``.
+
+    Args:
+        data_file: The file.
+        image_source: Config of the image source.
+        truth_from: ``'ground_truth'``, or ``'question_id'``: the folder that a question's id begins with
+            (``Airport/airport_1.jpg``). The original's scores are by the latter; one ``ground_truth`` of AID is
+            misspelt.
+
+    Raises:
+        ValueError: Also if ``truth_from`` is neither.
+    """
+
+    def __init__(self, data_file: str, image_source: Mapping[str, Any], truth_from: str = 'ground_truth'):
+        if truth_from not in ('ground_truth', 'question_id'):
+            raise ValueError(f"truth_from is 'ground_truth' or 'question_id', not {truth_from!r}")
+        self.truth_from = truth_from
+        super().__init__(data_file, image_source)
+
+    def question(self, row: Mapping[str, Any]) -> Question:
+        """Read a row."""
+        question_id = str(field(row, 'question_id'))
+        truth = text_field(row, 'ground_truth') if self.truth_from == 'ground_truth' else _folder(question_id)
+        return Question(question_id, (text_field(row, 'image'),), {'text': text_field(row, 'text')}, {'text': truth})
+
+
+@DATASETS.register_module()
+class VQABenchmark(BenchmarkReader):
+    """Visual question answering as in GeoChat-Bench's ``lrben.jsonl`` and ``hrben.jsonl``.
+
+    A row has ``question_id``, ``image``, ``text`` and ``category``; its answer is in ``ground_truth`` or, as
+    GeoChat-Bench leaves it out, in RSVQA's own file of answers.
+
+    Args:
+        data_file: The file.
+        image_source: Config of the image source.
+        answers_file: RSVQA's answers (``all_answers.json`` of RSVQA-LR, ``USGSanswers.json`` of RSVQA-HR); None if the
+            rows have them.
+        categories: Categories to keep; None keeps all. The published scores leave out counts and areas.
+    """
+
+    def __init__(
+        self,
+        data_file: str,
+        image_source: Mapping[str, Any],
+        answers_file: str | None = None,
+        categories: Sequence[str] | None = None,
+    ):
+        self.answers_file = answers_file
+        self.answers = {} if answers_file is None else _read_answers(answers_file)
+        self.categories = categories
+        super().__init__(data_file, image_source)
+
+    def question(self, row: Mapping[str, Any]) -> Question | None:
+        """Read a row; it is left out if its category is not to be kept."""
+        if self.categories is not None and field(row, 'category') not in self.categories:
+            return None
+        question_id = str(field(row, 'question_id'))
+        return Question(
+            id=question_id,
+            images=(text_field(row, 'image'),),
+            query={'text': text_field(row, 'text')},
+            truth={'text': self._truth(row, question_id)},
+            groups=groups(row, {'category': 'category'}),
+        )
+
+    def _truth(self, row: Mapping[str, Any], question_id: str) -> str:
+        if self.answers_file is None:
+            if row.get('ground_truth') is None:
+                raise ValueError("there is no 'ground_truth'; name the benchmark's file of answers as answers_file")
+            return str(row['ground_truth'])
+        if question_id not in self.answers:
+            raise ValueError(f'{self.answers_file} has no answer to question {question_id}')
+        return self.answers[question_id]
+
+
+def _folder(question_id: str) -> str:
+    folder, slash, _ = question_id.partition('/')
+    if not slash:
+        raise ValueError(f'the question_id {question_id!r} begins with no folder that tells the class')
+    return folder
+
+
+def _read_answers(path: str) -> dict[str, str]:
+    """Read RSVQA's answers by question: ``{"answers": [{"question_id": ..., "answer": ..., "active": true}, ...]}``.
+
+    An entry without ``question_id`` answers the question of its position.
+    """
+    if not Path(path).is_file():
+        raise FileNotFoundError(f'the file of answers {path} does not exist')
+    try:
+        entries = json.loads(Path(path).read_text(encoding='utf-8'))['answers']
+        active = [(number, entry) for number, entry in enumerate(entries) if entry.get('active', True)]
+        return {str(entry.get('question_id', number)): str(entry['answer']) for number, entry in active}
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f'{path} is not a file of RSVQA answers ({type(error).__name__}: {error})') from error

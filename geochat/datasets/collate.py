@@ -1,0 +1,69 @@
+"""From samples to a batch: one length, and each distinct picture once."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from geochat.registry import FUNCTIONS
+from geochat.structures import IGNORE_INDEX
+
+if TYPE_CHECKING:
+    import torch
+
+PADDING_ID = 0
+"""Token id of padding. Any id would do, since padding is masked; LLaVA's data has 0 (``<unk>``)."""
+
+
+@FUNCTIONS.register_module()
+def collate_samples(samples: Sequence[Mapping[str, Any]], padding: str = 'right') -> dict[str, 'torch.Tensor']:
+    """Put samples of a :class:`~geochat.datasets.SampleProcessor` into one batch.
+
+    Args:
+        samples: B samples; all or none have ``labels``.
+        padding: ``'right'`` for training, ``'left'`` for generation, where every answer begins at the end of its row.
+
+    Returns:
+        ``input_ids`` (B, T) int64, ``attention_mask`` (B, T) bool, ``labels`` (B, T) int64 where the samples have them,
+        ``pixels`` (M, 3, H, W) float32 with one row a distinct picture (equal ``image_keys``), and ``image_index`` (P,)
+        int64: the row of ``pixels`` for each image token in reading order. Without any picture ``pixels`` is (0, 3, 0,
+            0).
+
+    Raises:
+        ValueError: If ``padding`` is neither side.
+    """
+    import torch
+
+    if padding not in ('right', 'left'):
+        raise ValueError(f"padding is 'right' or 'left', not {padding!r}")
+    ids = [sample['input_ids'] for sample in samples]
+    batch = {
+        'input_ids': _padded(ids, PADDING_ID, padding),
+        'attention_mask': _padded([np.ones(len(row), dtype=bool) for row in ids], False, padding),
+    }
+    if 'labels' in samples[0]:
+        batch['labels'] = _padded([sample['labels'] for sample in samples], IGNORE_INDEX, padding)
+    rows: dict[str, int] = {}
+    distinct: list[np.ndarray] = []
+    image_index = []
+    for key, pixels in _pictures(samples):
+        if key not in rows:
+            rows[key] = len(rows)
+            distinct.append(pixels)
+        image_index.append(rows[key])
+    batch['pixels'] = np.stack(distinct) if distinct else np.zeros((0, 3, 0, 0), dtype=np.float32)
+    batch['image_index'] = np.array(image_index, dtype=np.int64)
+    return {name: torch.from_numpy(array) for name, array in batch.items()}
+
+
+def _padded(rows: Sequence[np.ndarray], value: int | bool, padding: str) -> np.ndarray:
+    length = max(len(row) for row in rows)
+    padded = np.full((len(rows), length), value, dtype=rows[0].dtype)
+    for target, row in zip(padded, rows, strict=True):
+        target[slice(0, len(row)) if padding == 'right' else slice(length - len(row), length)] = row
+    return padded
+
+
+def _pictures(samples: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, np.ndarray]]:
+    for sample in samples:
+        yield from zip(sample['image_keys'], sample['pixels'], strict=True)

@@ -1,0 +1,5 @@
+"""Samplers: which records form a batch, and in which order."""
+
+from geochat.datasets.samplers.length_grouped import LengthGroupedSampler
+
+__all__ = ['LengthGroupedSampler']

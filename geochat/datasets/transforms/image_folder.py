@@ -1,0 +1,68 @@
+"""Pictures as files in a folder."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from PIL import Image
+
+from geochat.registry import TRANSFORMS
+
+
+@TRANSFORMS.register_module()
+class ImageFolder:
+    """Image source that reads pictures from the files of a folder when they are asked for.
+
+    Pictures come as they are stored: an EXIF orientation is not applied, since the boxes of remote-sensing data refer
+    to the stored pixels (the original GeoChat ignores it too). A file that is cut short is an error and not, as in the
+    original, a picture whose missing part is grey: its boxes would point at nothing.
+
+    Args:
+        root: The folder that names are relative to.
+
+    Raises:
+        NotADirectoryError: If there is no such folder.
+    """
+
+    def __init__(self, root: str):
+        if not Path(root).is_dir():
+            raise NotADirectoryError(f'the image folder {str(root)!r} does not exist')
+        self.root = str(root)
+
+    def load(self, name: str) -> Image.Image:
+        """Read a picture.
+
+        Args:
+            name: Path of the file relative to the folder; white space around it is a slip of the data and left out.
+
+        Returns:
+            The picture as 8-bit RGB. Grey values are repeated; an alpha channel is dropped.
+
+        Raises:
+            OSError: If the file is missing, cut short, not a picture, or has more than 8 bits a channel. The message
+                names the file.
+        """
+        with self._open(name) as image:
+            if image.mode.startswith(('I', 'F')):  # Pillow would cut the values off at 255: a white picture
+                raise OSError(f'it has more than 8 bits a channel (mode {image.mode}); convert it to 8 bits first')
+            return image.convert('RGB')
+
+    def image_size(self, name: str) -> tuple[int, int]:
+        """Return a picture's width and height in pixels, from the head of its file alone.
+
+        Raises:
+            OSError: If the file is missing or not a picture; the message names it.
+        """
+        with self._open(name) as image:
+            return image.size
+
+    @contextmanager
+    def _open(self, name: str) -> Iterator[Image.Image]:
+        path = Path(self.root) / name.strip()
+        try:
+            with Image.open(path) as image:
+                yield image
+        except FileNotFoundError as error:
+            raise FileNotFoundError(f'the picture {path} does not exist') from error
+        except Exception as error:  # a damaged file makes Pillow's decoders raise nearly anything
+            raise OSError(f'the picture {path} cannot be read: {error}') from error
