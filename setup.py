@@ -17,6 +17,7 @@ CORE = [
     'safetensors>=0.5',
     'peft>=0.19',
     'deepspeed>=0.19; sys_platform == "linux"',
+    'ninja>=1.11; sys_platform == "linux"',
     # The maintained forks of OpenMMLab's packages; they are imported as mmengine, mmcv, mmdet and mmrotate.
     'onedl-mmengine>=0.10.12,<0.11',
     'onedl-mmcv>=2.3.6,<3',
@@ -26,6 +27,7 @@ CORE = [
     'scipy>=1.11',
     'shapely>=2.0',
     'pillow>=10',
+    'opencv-python>=4.8',
     'terminaltables>=3.1',
 ]
 
