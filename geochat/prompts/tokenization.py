@@ -24,8 +24,8 @@ WORD_BOUNDARY = '\u2581'
 def load_tokenizer(path: str) -> 'PreTrainedTokenizerFast':
     """Load the tokenizer of a folder or file, with exactly the ids that its LLM was trained with.
 
-    Where there is a SentencePiece ``tokenizer.model`` it is read itself: transformers' own conversion drops the scores of
-    the pieces, and so cuts runs of white space differently. Nothing is downloaded and no code beside the files is run.
+    Where there is a SentencePiece ``tokenizer.model`` it is read itself: transformers' own conversion drops the scores
+    of the pieces, and so cuts runs of white space differently. Nothing is downloaded and no code beside the files runs.
 
     Args:
         path: A folder with ``tokenizer.model`` or ``tokenizer.json``, or such a file.
@@ -54,8 +54,8 @@ def load_tokenizer(path: str) -> 'PreTrainedTokenizerFast':
 def convert_sentencepiece(path: str | Path) -> 'Tokenizer':
     """Turn a SentencePiece BPE model into a fast tokenizer that gives the same ids.
 
-    SentencePiece joins the neighbours whose joined piece scores highest; a fast tokenizer joins by the rank of the pair.
-    Ranking all pairs by the score of what they join makes the two agree.
+    SentencePiece joins the neighbours whose joined piece scores highest; a fast tokenizer joins by the rank of the
+    pair. Ranking all pairs by the score of what they join makes the two agree.
 
     Args:
         path: A ``tokenizer.model`` of type BPE with byte fallback, as Llama and Vicuna have.
@@ -143,8 +143,8 @@ def tokenize_dialogue(
 ) -> TokenizedDialogue:
     """Turn a dialogue's segments into ids and labels.
 
-    The text between two pictures or control tokens is tokenised as one piece, as the original does. A token is supervised
-    if all its characters lie in supervised segments.
+    The text between two pictures or control tokens is tokenised as one piece, as the original does. A token is
+    supervised if all its characters lie in supervised segments.
 
     Args:
         segments: What a chat template wrote.
