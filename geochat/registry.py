@@ -184,6 +184,13 @@ PARAM_SCHEDULERS = Registry(
 LOG_PROCESSORS = Registry('log processor', parent=mmengine_registry.LOG_PROCESSORS, locations=('geochat.engine.hooks',))
 # Pictures of boxes and phrases.
 VISUALIZERS = Registry('visualizer', parent=mmengine_registry.VISUALIZERS, locations=('geochat.visualization',))
+# Families without members of our own: MMEngine looks for each under the default scope, and warns where it finds none.
+OPTIMIZERS = Registry('optimizer', parent=mmengine_registry.OPTIMIZERS)
+OPTIM_WRAPPER_CONSTRUCTORS = Registry(
+    'optimizer wrapper constructor', parent=mmengine_registry.OPTIM_WRAPPER_CONSTRUCTORS
+)
+MODEL_WRAPPERS = Registry('model wrapper', parent=mmengine_registry.MODEL_WRAPPERS)
+VISBACKENDS = Registry('visualization back end', parent=mmengine_registry.VISBACKENDS)
 
 PART_REGISTRIES = {
     'vision_encoder': VISION_ENCODERS,

@@ -2,12 +2,15 @@
 
 from typing import Any
 
+import torch
 from mmengine.config import Config
+from mmengine.model import MMDistributedDataParallel
 from mmengine.runner import FlexibleRunner, Runner
 from torch import nn
 
 from geochat.engine.checkpoint import load_checkpoint
-from geochat.registry import MODELS
+from geochat.engine.distributed import open_process_group
+from geochat.registry import MODELS, STRATEGIES
 
 
 def _fill_with_weights(model: nn.Module, load_from: str | None) -> None:
@@ -20,6 +23,19 @@ def _fill_with_weights(model: nn.Module, load_from: str | None) -> None:
 
 class GeoChatRunner(Runner):
     """MMEngine's runner for one process or DDP."""
+
+    def setup_env(self, env_cfg: dict[str, Any]) -> None:
+        """Open the process group, which MMEngine's way does on GPUs only; then see :class:`mmengine.runner.Runner`."""
+        if self.distributed:
+            open_process_group(self.launcher)
+        super().setup_env(env_cfg)
+
+    def wrap_model(self, model_wrapper_cfg: dict[str, Any] | None, model: nn.Module) -> nn.Module:
+        """Wrap the model for DDP; on CPUs without the device that MMEngine's way names."""
+        if self.distributed and model_wrapper_cfg is None and not torch.cuda.is_available():
+            unused = self.cfg.get('find_unused_parameters', False)
+            return MMDistributedDataParallel(model, broadcast_buffers=False, find_unused_parameters=unused)
+        return super().wrap_model(model_wrapper_cfg, model)
 
     def build_model(self, model: nn.Module | dict[str, Any]) -> nn.Module:
         """Build the model and load its weights; see :meth:`mmengine.runner.Runner.build_model`."""
@@ -35,6 +51,10 @@ class GeoChatRunner(Runner):
 
 class GeoChatFlexibleRunner(FlexibleRunner):
     """MMEngine's runner for strategies such as DeepSpeed."""
+
+    def build_strategy(self, strategy: dict[str, Any], **environment: Any) -> Any:
+        """Build the strategy that the config names: MMEngine's way takes its own for a short name, at this point."""
+        return super().build_strategy({**strategy, 'type': STRATEGIES.resolve(strategy['type'])}, **environment)
 
     @classmethod
     def from_cfg(cls, cfg: Config) -> 'GeoChatFlexibleRunner':

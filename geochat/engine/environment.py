@@ -1,0 +1,52 @@
+"""Is the installation sound: the OpenMMLab forks and their upstream packages must not lie over each other.
+
+The forks that are maintained (``onedl-mmengine`` and others) install the same modules as upstream (``mmengine``). Where
+pip put both, the second overwrote the first without a word, and removing either takes files of the other away.
+"""
+
+import importlib.util
+from importlib.metadata import PackageNotFoundError, version
+
+FORKS = {
+    'mmengine': ('onedl-mmengine', ('mmengine', 'mmengine-lite')),
+    'mmcv': ('onedl-mmcv', ('mmcv', 'mmcv-lite', 'mmcv-full')),
+    'mmdet': ('onedl-mmdetection', ('mmdet',)),
+    'mmrotate': ('onedl-mmrotate', ('mmrotate',)),
+}
+"""Module: the distribution it must come from, and upstream distributions that install the same files."""
+
+
+class InstallationError(RuntimeError):
+    """The installed packages overwrite each other; the message has the command that repairs it."""
+
+
+def check_installation() -> None:
+    """Refuse to run where packages overwrite each other. Imports none of them.
+
+    Raises:
+        InstallationError: If upstream OpenMMLab packages lie over (or took away) files of the forks.
+    """
+    faults, remove, install = [], [], []
+    for module, (fork, upstream) in FORKS.items():
+        intruders = [name for name in upstream if _version(name)]
+        fork_version = _version(fork)
+        if intruders and fork_version:
+            faults.append(f'{" and ".join(intruders)} and {fork} both install the module {module!r}')
+        elif fork_version and importlib.util.find_spec(module) is None:
+            faults.append(f'{fork} is listed, but its module {module!r} is gone')
+        else:
+            continue
+        remove += [*intruders, fork]
+        install.append(f'{fork}=={fork_version}')
+    if faults:
+        raise InstallationError(
+            f'The installed packages are broken: {"; ".join(faults)}. Repair them with\n'
+            f'    pip uninstall -y {" ".join(remove)} && pip install --no-deps {" ".join(install)}'
+        )
+
+
+def _version(distribution: str) -> str | None:
+    try:
+        return version(distribution)
+    except PackageNotFoundError:
+        return None
