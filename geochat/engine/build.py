@@ -52,10 +52,12 @@ def build_runner(
     """
     from geochat.engine.runner import GeoChatFlexibleRunner, GeoChatRunner
 
-    cfg = prepare_config(config, cfg_options, work_dir, amp, training)
+    cfg = prepare_config(config, cfg_options, work_dir, training)
     cfg.launcher, cfg.resume = launcher, resume
     if load_from is not None:
         cfg.load_from = str(load_from)
+    if amp:
+        _turn_on_amp(cfg)
     check_parts(cfg)
     if resume:
         _check_resumable(Path(cfg.work_dir))
@@ -79,11 +81,11 @@ def prepare_config(
         cfg = Config({key: value for key, value in cfg.items() if key not in TRAINING_KEYS}, filename=cfg.filename)
     cfg.work_dir = str(work_dir or cfg.get('work_dir') or Path('work_dirs') / _name(cfg))
     cfg.setdefault('default_scope', 'geochat')
-    # MMEngine wants a loader and an evaluator beside each loop; GeoChat's loops have readers and metrics of their own.
+    # MMEngine wants these beside its loops; GeoChat's validate by the loss, and test with readers and metrics.
     for loop, companions in (('val_cfg', ('val_evaluator',)), ('test_cfg', ('test_dataloader', 'test_evaluator'))):
         if cfg.get(loop) is not None:
             for companion in companions:
-                cfg.setdefault(companion, {})
+                cfg.setdefault(companion, [])
     _check_writable(Path(cfg.work_dir))
     return cfg
 
@@ -97,6 +99,15 @@ def _check_survived(cfg: Config, options: Mapping[str, Any]) -> None:
             survived = False
         if not survived:
             raise ConfigError(f'{key} is filled in from the five parts at the top of the config: set it there')
+
+
+def _turn_on_amp(cfg: Config) -> None:
+    """Train in bfloat16, unless the config chooses another precision itself."""
+    name = str(cfg.optim_wrapper.get('type', 'OptimWrapper')).rpartition('.')[2]
+    if name == 'OptimWrapper':
+        cfg.optim_wrapper.type = 'AmpOptimWrapper'
+    elif name != 'AmpOptimWrapper':
+        raise ConfigError(f'--amp: an optim_wrapper of type {name} has no mixed precision')
 
 
 def _name(cfg: Config) -> str:

@@ -4,11 +4,14 @@ from typing import Any
 
 import torch
 from mmengine.config import Config
+from mmengine.device import get_device
+from mmengine.model import MMDistributedDataParallel
 from mmengine.model import MMDistributedDataParallel
 from mmengine.runner import FlexibleRunner, Runner
 from torch import nn
 
 from geochat.engine.checkpoint import load_checkpoint
+from geochat.engine.distributed import open_process_group
 from geochat.engine.distributed import open_process_group
 from geochat.registry import MODELS, STRATEGIES
 
@@ -23,6 +26,12 @@ def _fill_with_weights(model: nn.Module, load_from: str | None) -> None:
 
 class GeoChatRunner(Runner):
     """MMEngine's runner for one process or DDP."""
+
+    def setup_env(self, env_cfg: dict[str, Any]) -> None:
+        """Open the process group where there is a launcher, on CPUs too, then do as MMEngine does."""
+        if self.distributed:
+            open_process_group(self.launcher)
+        super().setup_env(env_cfg)
 
     def setup_env(self, env_cfg: dict[str, Any]) -> None:
         """Open the process group, which MMEngine's way does on GPUs only; then see :class:`mmengine.runner.Runner`."""
@@ -44,6 +53,13 @@ class GeoChatRunner(Runner):
         _fill_with_weights(built, weights)
         self._has_loaded = weights is not None
         return built
+
+    def wrap_model(self, model_wrapper_cfg: dict[str, Any] | None, model: nn.Module) -> nn.Module:
+        """Wrap the model for DDP; MMEngine's wrapping takes GPUs for granted."""
+        if self.distributed and model_wrapper_cfg is None and get_device() == 'cpu':
+            find_unused = self.cfg.get('find_unused_parameters', False)
+            return MMDistributedDataParallel(model, broadcast_buffers=False, find_unused_parameters=find_unused)
+        return super().wrap_model(model_wrapper_cfg, model)
 
     def _init_model_weights(self) -> None:
         """Leave the model as it is: its weights are there since it was built."""
