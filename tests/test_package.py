@@ -126,6 +126,22 @@ def test_the_configs_of_the_package_are_the_configs_at_the_top():
     assert link.readlink() == Path('../configs')
 
 
+@pytest.mark.parametrize('page', ['README.md', *(str(p.relative_to(ROOT)) for p in ROOT.glob('projects/*/README.md'))])
+def test_links_of_a_readme_lead_somewhere(page):
+    text = (ROOT / page).read_text(encoding='utf-8')
+    for target in re.findall(r'\]\(([^)#]+)', text):
+        assert (ROOT / page).parent.joinpath(target).exists(), f'{page}: {target}'
+
+
+def test_the_readme_begins_with_the_two_commands():
+    """.ci/run takes them from there."""
+    text = (ROOT / 'README.md').read_text(encoding='utf-8')
+    blocks = re.findall(r'^```shell\n(.*?)\n```', text, re.DOTALL | re.MULTILINE)
+    assert blocks[0].endswith('python tools/train.py configs/geochat_tiny.py')
+    assert blocks[1].endswith('python -m pytest')
+    assert not any('\n' in block for block in blocks[:2])
+
+
 HEAVY = ('torch', 'transformers', 'mmrotate', 'mmdet', 'mmcv', 'cv2', 'matplotlib', 'scipy', 'shapely')
 
 
