@@ -27,13 +27,14 @@ PACKAGED_CONFIGS = Path(__file__).resolve().parents[1] / 'configs'
 TOP_LEVEL_KEYS = (
     *PART_REGISTRIES,
     *('model', 'max_length', 'data_preparation', 'train_dataloader', 'val_dataloader', 'benchmarks'),
+    'test_after_training',
     *('train_cfg', 'val_cfg', 'val_evaluator', 'test_cfg', 'test_dataloader', 'test_evaluator'),
     *('optim_wrapper', 'param_scheduler', 'auto_scale_lr', 'strategy', 'model_wrapper_cfg', 'compile'),
     *('find_unused_parameters', 'activation_checkpointing', 'default_hooks', 'custom_hooks', 'load_from', 'resume'),
     *('launcher', 'env_cfg', 'randomness', 'log_processor', 'log_level', 'visualizer', 'default_scope'),
     *('experiment_name', 'work_dir', 'custom_imports'),
 )
-"""Settings of a run: GeoChat's in the first two rows, MMEngine's in the others."""
+"""Settings of a run: GeoChat's in the first three rows, MMEngine's in the others."""
 
 DATALOADER_KEYS = (
     *('dataset', 'sampler', 'batch_sampler', 'collate_fn', 'worker_init_fn', 'num_batch_per_epoch', 'batch_size'),

@@ -7,13 +7,15 @@ import shutil
 import time
 from pathlib import Path
 
+from geochat.installation import InstallationError
+
 logger = logging.getLogger(__name__)
 
 STALE_AFTER_S = 600
 """A build of DeepSpeed's operators takes one or two minutes; a lock this much older belongs to a process that died."""
 
 
-class BuildToolsError(RuntimeError):
+class BuildToolsError(InstallationError):
     """DeepSpeed cannot compile its operators; the message says what to do."""
 
 

@@ -17,7 +17,7 @@ FORKS = {
 
 
 class InstallationError(RuntimeError):
-    """The installed packages overwrite each other; the message has the command that repairs it."""
+    """Something is missing or broken on this machine; the message says how to repair it."""
 
 
 def check_installation() -> None:

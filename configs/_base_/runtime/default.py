@@ -1,0 +1,25 @@
+"""What a training run prints and writes. Intervals count optimizer steps."""
+
+from mmengine.hooks import CheckpointHook, IterTimerHook, ParamSchedulerHook, RuntimeInfoHook
+
+from geochat.engine.hooks import FirstSampleHook, ModelFolderHook, ProgressHook, ProgressLine
+
+default_scope = 'geochat'
+
+default_hooks = dict(
+    runtime_info=dict(type=RuntimeInfoHook),
+    timer=dict(type=IterTimerHook),
+    sampler_seed=None,  # the training loop tells the samplers their epoch
+    logger=dict(type=ProgressHook, interval=10),
+    param_scheduler=dict(type=ParamSchedulerHook),
+    checkpoint=dict(type=CheckpointHook, by_epoch=False, interval=500, max_keep_ckpts=2, save_last=True),
+)
+
+custom_hooks = [dict(type=FirstSampleHook), dict(type=ModelFolderHook)]
+
+log_processor = dict(type=ProgressLine, window_size=10)
+
+env_cfg = dict(mp_cfg=dict(mp_start_method='fork', opencv_num_threads=0))
+
+randomness = dict(seed=0)
+"""Weights that start at random, dropout and the order of the records follow from it."""
