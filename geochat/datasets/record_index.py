@@ -1,5 +1,6 @@
 """Where each record of an instruction file stands and what it is like: built once, kept in a file, memory-mapped."""
 
+import contextlib
 import hashlib
 import json
 import logging
@@ -125,7 +126,8 @@ def _store(path: Path, head: dict[str, Any], entries: np.ndarray) -> tuple[dict[
             file.write(entries.tobytes())
         temporary.replace(path)
     except OSError:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            temporary.unlink()
         return None
     return _load(path, head)
 

@@ -6,7 +6,10 @@ from geochat.structures import Message
 
 def record(*texts, **fields):
     roles = ['human', 'gpt'] * len(texts)
-    return {'conversations': [{'from': role, 'value': text} for role, text in zip(roles, texts, strict=False)], **fields}
+    return {
+        'conversations': [{'from': role, 'value': text} for role, text in zip(roles, texts, strict=False)],
+        **fields,
+    }
 
 
 def test_a_record_of_geochat_instruct_is_read():
@@ -79,5 +82,10 @@ def test_lengths_count_a_quarter_of_the_letters_and_every_other_mark():
 
 
 def test_the_task_is_told_by_the_first_words():
-    for text, tag in {'<image>\n[refer] where': '[refer]', ' [identify]{<1>}': '[identify]', 'Is [it]': '', '[': ''}.items():
+    for text, tag in {
+        '<image>\n[refer] where': '[refer]',
+        ' [identify]{<1>}': '[identify]',
+        'Is [it]': '',
+        '[': '',
+    }.items():
         assert task_tag([Message('user', text)]) == tag

@@ -75,7 +75,7 @@ def test_a_mapped_box_is_the_box_of_the_mapped_corners(image_size, model_size, r
     boxes = np.array(rows, dtype=float).reshape(-1, 5)
     width, height = image_size
     longest = max(image_size)
-    in_square = corners(boxes) + [(longest - width) // 2, (longest - height) // 2]
+    in_square = corners(boxes) + np.array([(longest - width) // 2, (longest - height) // 2])
     mapped = PadResizeNormalize(model_size, **CLIP).geometry(image_size).to_model(boxes)
     np.testing.assert_allclose(corners(mapped), in_square * (model_size / longest), rtol=1e-9, atol=1e-6)
 

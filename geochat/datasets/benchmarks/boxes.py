@@ -7,6 +7,7 @@ import numpy as np
 
 from geochat.datasets.benchmarks.base import BenchmarkReader, field, groups, image_name, text_field
 from geochat.datasets.polygons import polygons_to_boxes
+from geochat.datasets.transforms import image_size
 from geochat.registry import BOX_CODECS, DATASETS
 from geochat.structures import Question
 
@@ -91,10 +92,7 @@ class RegionCaptionBenchmark(BenchmarkReader):
         )
 
     def _boxes(self, text: str, name: str) -> np.ndarray:
-        # A source need only load pictures; those that know a size without loading say so.
-        source = self.image_source
-        size = source.image_size(name) if hasattr(source, 'image_size') else source.load(name).size
-        boxes = self.codec.decode_strict(text, size).boxes
+        boxes = self.codec.decode_strict(text, image_size(self.image_source, name)).boxes
         if not len(boxes):
             raise ValueError(f"'question' has no box: {text!r}")
         return boxes

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from PIL import Image
 
@@ -66,3 +67,13 @@ class ImageFolder:
             raise FileNotFoundError(f'the picture {path} does not exist') from error
         except Exception as error:  # a damaged file makes Pillow's decoders raise nearly anything
             raise OSError(f'the picture {path} cannot be read: {error}') from error
+
+
+def image_size(source: Any, name: str) -> tuple[int, int]:
+    """Return a picture's width and height in pixels; it is not decoded where its source tells sizes as well.
+
+    Args:
+        source: An image source: ``load(name)`` and, if it can do so quickly, ``image_size(name)``.
+        name: The picture's name.
+    """
+    return source.image_size(name) if hasattr(source, 'image_size') else source.load(name).size
