@@ -21,11 +21,13 @@ class InstallationError(RuntimeError):
 
 
 def check_installation() -> None:
-    """Refuse to run where packages overwrite each other. Imports none of them.
+    """Refuse to run where packages overwrite each other, or where OpenCV cannot be imported.
 
     Raises:
-        InstallationError: If upstream OpenMMLab packages lie over (or took away) files of the forks.
+        InstallationError: If upstream OpenMMLab packages lie over (or took away) files of the forks, or a library of
+            the system that OpenCV needs is missing.
     """
+    _check_opencv()
     faults, remove, install = [], [], []
     for module, (fork, upstream) in FORKS.items():
         intruders = [name for name in upstream if _version(name)]
@@ -43,6 +45,20 @@ def check_installation() -> None:
             f'The installed packages are broken: {"; ".join(faults)}. Repair them with\n'
             f'    pip uninstall -y {" ".join(remove)} && pip install --no-deps {" ".join(install)}'
         )
+
+
+def _check_opencv() -> None:
+    """Refuse to run where OpenCV's build with windows, which mmcv brings, lacks a library of the system."""
+    try:
+        importlib.import_module('cv2')
+    except ImportError as error:
+        if '.so' not in str(error):
+            raise
+        windowless = f'opencv-python-headless=={_version("opencv-python")}'
+        raise InstallationError(
+            f'OpenCV cannot be imported: {error}. Install what it needs (apt-get install libgl1 libglib2.0-0), or put '
+            f'the build without windows in its place:\n    pip install --no-deps --force-reinstall {windowless}'
+        ) from error
 
 
 def _version(distribution: str) -> str | None:

@@ -14,6 +14,8 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+from geochat.installation import InstallationError, check_installation
+
 ROOT = Path(__file__).parents[1]
 
 
@@ -140,6 +142,14 @@ def test_the_readme_begins_with_the_two_commands():
     assert blocks[0].endswith('python tools/train.py configs/geochat_tiny.py')
     assert blocks[1].endswith('python -m pytest')
     assert not any('\n' in block for block in blocks[:2])
+
+
+def test_opencv_without_its_system_library_is_answered_with_the_repair(tmp_path, monkeypatch):
+    (tmp_path / 'cv2.py').write_text('raise ImportError("libGL.so.1: cannot open shared object file")\n')
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.delitem(sys.modules, 'cv2', raising=False)
+    with pytest.raises(InstallationError, match=r'libGL\.so\.1.*\n.*pip install .*opencv-python-headless==4'):
+        check_installation()
 
 
 HEAVY = ('torch', 'transformers', 'mmrotate', 'mmdet', 'mmcv', 'cv2', 'matplotlib', 'scipy', 'shapely')
