@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -143,7 +144,7 @@ def _read_pickle(file: Path) -> dict[str, torch.Tensor]:
 
 
 def _load_tensors_only(file: Path) -> object:
-    with torch.serialization.safe_globals(_bookkeeping_types()):
+    with torch.serialization.safe_globals(_array_types()):
         try:
             return torch.load(file, map_location='cpu', weights_only=True, mmap=True)
         except (RuntimeError, ValueError) as error:
@@ -152,13 +153,10 @@ def _load_tensors_only(file: Path) -> object:
             return torch.load(file, map_location='cpu', weights_only=True)  # the format before torch 1.6
 
 
-def _bookkeeping_types() -> list:
-    """Harmless types in which MMEngine's checkpoints keep their log; none runs code when built."""
-    import numpy as np
-    from mmengine.logging import HistoryBuffer
-
+def _array_types() -> list:
+    """What numpy arrays and numbers are pickled with; none of it runs code of the file's choosing."""
     dtypes = [type(np.dtype(name)) for name in ('float64', 'int64', 'float32', 'int32', 'bool')]
-    return [HistoryBuffer, np.dtype, np.ndarray, np._core.multiarray._reconstruct, np._core.multiarray.scalar, *dtypes]
+    return [np.dtype, np.ndarray, np._core.multiarray._reconstruct, np._core.multiarray.scalar, *dtypes]
 
 
 def load_weights(module: nn.Module, weights: Mapping[str, torch.Tensor], source: str) -> LoadReport:

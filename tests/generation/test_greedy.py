@@ -1,10 +1,10 @@
 import random
 
 import torch
+from small_parts import small_model
 
 from geochat.generation import generate
 from geochat.structures import IMAGE_TOKEN_INDEX
-from small_parts import small_model
 
 
 def mixed_prompts(count):
@@ -24,7 +24,8 @@ def left_padded(prompts, pixels):
     pictures = sum(prompt.count(IMAGE_TOKEN_INDEX) for prompt in prompts)
     if not pictures:
         return {'input_ids': ids, 'attention_mask': mask}
-    return {'input_ids': ids, 'attention_mask': mask, 'pixels': pixels[:pictures], 'image_index': torch.arange(pictures)}
+    images = {'pixels': pixels[:pictures], 'image_index': torch.arange(pictures)}
+    return {'input_ids': ids, 'attention_mask': mask, **images}
 
 
 def test_a_batch_of_mixed_questions_answers_as_each_alone():

@@ -1,9 +1,9 @@
 import pytest
 import torch
+from small_parts import small_model, small_parts
 from torch import nn
 
 from geochat.structures import IGNORE_INDEX, IMAGE_TOKEN_INDEX
-from small_parts import small_model, small_parts
 
 LENGTH = 4  # tokens of a picture of 28 pixels
 

@@ -1,9 +1,9 @@
 import pytest
 import torch
+from small_parts import LLM_CONFIG, tokenizer_folder
 from transformers import AutoModelForCausalLM, LlamaConfig
 
 from geochat.models import HFCausalLM
-from small_parts import LLM_CONFIG, tokenizer_folder
 
 
 @pytest.fixture(scope='module')

@@ -4,12 +4,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from small_parts import VISION_CONFIG
 from transformers import CLIPVisionConfig, CLIPVisionModel
 
 from geochat.models import ClipVisionEncoder
 from geochat.models.vision_encoders.clip import interpolate_position_table
 from geochat.models.weights import WeightsError
-from small_parts import VISION_CONFIG
 
 PARITY = Path(os.environ.get('GEOCHAT_PARITY', Path(__file__).parents[3] / 'shared' / 'parity'))
 

@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 import sentencepiece
+from small_parts import tokenizer_folder
 
 from geochat.prompts import Segment, VicunaV1, load_tokenizer, tokenize_dialogue
 from geochat.structures import IGNORE_INDEX, IMAGE_TOKEN_INDEX, Message
-from small_parts import tokenizer_folder
 
 PARITY = Path(os.environ.get('GEOCHAT_PARITY', Path(__file__).parents[3] / 'shared' / 'parity'))
 BOX = r'\{(?:<\d+>){4}\|<\d+>\}'
@@ -16,8 +16,11 @@ BOX = r'\{(?:<\d+>){4}\|<\d+>\}'
 def hostile_strings(count):
     """Texts with runs of white space, control marks, box syntax, accents and characters from all over Unicode."""
     draw = random.Random(0)
-    bits = ' |  |   |\n|\t|\r|a|the ship|{<|><|>|<|}|12|é|e\u0301|漢|😀|▁|</s>|<s>|<unk>|<0x41>|\u00a0|\u200b|ﬁ|\x00|====|.'
-    bits = [*bits.replace('>|<|}', '>#<|}').split('|'), '|']
+    bits = [
+        *(' ', '  ', '   ', '\n', '\t', '\r', '\x00', '\u00a0', '\u200b', '\u2581', '|', '.', '===='),
+        *('a', 'the ship', '{<', '><', '>|<', '>}', '12', '</s>', '<s>', '<unk>', '<0x41>'),
+        *('\u00e9', 'e\u0301', '\ufb01', '\u6f22', '\U0001f600'),  # accents both ways, a ligature, a sign, an emoji
+    ]
     for _ in range(count):
         yield ''.join(
             draw.choice(bits) if draw.random() < 0.7 else chr(draw.randrange(1, 0x3000))

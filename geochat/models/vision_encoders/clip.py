@@ -35,7 +35,7 @@ SHAPE_FIELDS = (
 )
 """Fields of transformers' ``CLIPVisionConfig`` that describe the network."""
 
-POSITION_TABLE = 'embeddings.position_embedding.weight'
+POSITION_TABLE = 'model.embeddings.position_embedding.weight'
 
 
 @VISION_ENCODERS.register_module()
@@ -101,7 +101,8 @@ class ClipVisionEncoder(VisionEncoder):
         """Read the weights of the folder ``pretrained``, interpolating its position table to the picture size."""
         if self.pretrained is not None:
             weights = strip_vision_prefix(read_state_dict(self.pretrained))
-            load_weights(self.model, self.adapt_weights(weights), source=self.pretrained).check()
+            weights = {f'model.{name}': tensor for name, tensor in weights.items()}
+            load_weights(self, self.adapt_weights(weights), source=self.pretrained).check()
 
     def adapt_weights(self, weights: Mapping[str, torch.Tensor], prefix: str = '') -> dict[str, torch.Tensor]:
         """Return the weights with a position table of as many rows as this encoder has patches, and one."""
