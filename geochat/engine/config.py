@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config
-from mmengine.registry import Registry as MMEngineRegistry
 
 from geochat import registry as registries
 from geochat.registry import PART_REGISTRIES, Registry, check_arguments, near_misses
@@ -46,7 +45,7 @@ DATALOADER_KEYS = (
 BENCHMARK_KEYS = ('reader', 'task', 'metrics', 'max_new_tokens')
 """Settings of a benchmark."""
 
-REGISTRY_OF_KEY: dict[str, MMEngineRegistry] = {
+REGISTRY_OF_KEY: dict[str, Registry] = {
     **PART_REGISTRIES,
     'source_codec': registries.BOX_CODECS,
     'chat_template': registries.CHAT_TEMPLATES,
@@ -60,11 +59,21 @@ REGISTRY_OF_KEY: dict[str, MMEngineRegistry] = {
     **dict.fromkeys(('train_cfg', 'val_cfg', 'test_cfg'), registries.LOOPS),
     'strategy': registries.STRATEGIES,
     'visualizer': registries.VISUALIZERS,
+    'optim_wrapper': registries.OPTIM_WRAPPERS,
+    'param_scheduler': registries.PARAM_SCHEDULERS,
+    'log_processor': registries.LOG_PROCESSORS,
 }
 """Where the ``type`` of the dict (or of each dict of the list) at a config key is looked up."""
 
 NAMED_DICTS = ('task_prompts', 'default_hooks')
 """Keys whose value is a dict of named dicts, each with a ``type``."""
+
+TAKEN_BY_MMENGINE = {
+    registries.HOOKS.name: ('priority',),
+    registries.OPTIM_WRAPPERS.name: ('constructor', 'paramwise_cfg'),
+    registries.PARAM_SCHEDULERS.name: ('convert_to_iter_based', 'epoch_length'),
+}
+"""Settings that MMEngine takes out of a part's dict before it builds the part, by the part's family."""
 
 
 class ConfigError(ValueError):
@@ -187,7 +196,7 @@ def value_at(cfg: Mapping[str, Any], key: str) -> Any:
 
 def _refuse_near_miss(node: dict, place: list[str], key: str) -> None:
     """Refuse a new key that looks like a misspelt one, where no later check knows all keys that there may be."""
-    if not place or ('type' in node and isinstance(registry_at(place), Registry)):
+    if not place or ('type' in node and registry_at(place) is not None):
         return
     near = difflib.get_close_matches(key, [str(other) for other in node], n=1, cutoff=0.8)
     if near:
@@ -221,8 +230,8 @@ def _drop_settings(node: dict, place: list[str], new_type: str) -> None:
     node.clear()
 
 
-def _same_part(old: str, new: str, registry: MMEngineRegistry | None) -> bool:
-    if isinstance(registry, Registry):
+def _same_part(old: str, new: str, registry: Registry | None) -> bool:
+    if registry is not None:
         return resolve(registry, old) is resolve(registry, new)
     return str(old).rpartition('.')[2] == str(new).rpartition('.')[2]
 
@@ -239,7 +248,7 @@ def resolve(registry: Registry, name: str) -> Any:
         raise ConfigError(error.args[0]) from error
 
 
-def registry_at(place: Sequence[str]) -> MMEngineRegistry | None:
+def registry_at(place: Sequence[str]) -> Registry | None:
     """Return the registry in which the ``type`` of the dict at a place of the config is looked up; None if unknown."""
     names = [name for name in place if not name.isdecimal()]
     if len(names) > 1 and names[-2] in NAMED_DICTS:
@@ -288,9 +297,8 @@ def check_parts(cfg: Config) -> None:
     """
     for place, settings in _typed_dicts(cfg.to_dict()):
         registry = registry_at(place)
-        if isinstance(registry, Registry):
-            # MMEngine takes the priority out of a hook's settings.
-            allowed = ('priority',) if registry is registries.HOOKS else ()
+        if registry is not None:
+            allowed = TAKEN_BY_MMENGINE.get(registry.name, ())
             arguments = {key: value for key, value in settings.items() if key not in ('type', '_scope_')}
             try:
                 check_arguments(registry.resolve(settings['type']), arguments, allowed)

@@ -5,10 +5,10 @@ import copy
 import pytest
 import torch
 from mmengine.config import Config
+from small_parts import small_parts
 
 from geochat.engine import ConfigError, link_parts, load_config
 from geochat.registry import BOX_CODECS, DATASETS, MODELS, VISION_ENCODERS
-from tests.small_parts import small_parts
 
 
 class TakesBoth:
