@@ -15,7 +15,10 @@ def parse_args() -> argparse.Namespace:
         '--predictions', metavar='FILE', help='score the answers of this predictions.jsonl again, without a model'
     )
     parser.add_argument('--benchmarks', nargs='+', metavar='NAME', help='which benchmarks; all if not given')
-    parser.add_argument('--work-dir', help='where the results go; work_dirs/NAME_OF_THE_CONFIG if not given')
+    parser.add_argument(
+        '--work-dir',
+        help='where the results go; if not given, work_dirs/NAME_OF_THE_CONFIG, and nowhere with --predictions',
+    )
     parser.add_argument(
         '--launcher',
         choices=['none', 'pytorch', 'slurm', 'mpi'],
@@ -60,9 +63,8 @@ def score(args: argparse.Namespace) -> None:
     """Score answers of an earlier run."""
     from geochat.engine.benchmark import score_predictions, score_table
 
-    print(
-        score_table(score_predictions(args.config, args.predictions, args.cfg_options, args.benchmarks, args.work_dir))
-    )
+    results = score_predictions(args.config, args.predictions, args.cfg_options, args.benchmarks, args.work_dir)
+    print(score_table(results))
 
 
 def main() -> None:
