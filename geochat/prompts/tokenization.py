@@ -183,7 +183,7 @@ def _runs(segments: Sequence[Segment]) -> Iterator[list[Segment]]:
 
 
 def _control_id(text: str, tokenizer: 'PreTrainedTokenizerFast') -> int:
-    index = tokenizer.get_vocab().get(text)
+    index = tokenizer.backend_tokenizer.token_to_id(text)  # get_vocab() would copy the whole vocabulary
     if index is None:
         raise ValueError(f'the chat template ends a turn with {text!r}, which the tokenizer does not have')
     return index
