@@ -80,7 +80,7 @@ class Benchmark:
             # MMEngine's evaluate() would gather over the ranks once more; these answers are all there are.
             values = metric.compute_metrics(metric.results)
             prefix = f'{metric.prefix}/' if metric.prefix else ''
-            scores.update({prefix + name: float(value) for name, value in values.items()})
+            scores.update({prefix + name: _plain_number(value) for name, value in values.items()})
         return scores
 
     def same_answers(self, answers: Sequence[Answer]) -> list[Answer]:
@@ -102,8 +102,13 @@ class Benchmark:
             yield self.codec.encode(median * scale, answer.image_size)
 
 
+def _plain_number(value: Any) -> int | float:
+    return value if isinstance(value, int) else float(value)
+
+
 def _most_frequent(answers: Sequence[Answer]) -> list[str]:
-    counts = Counter(answer.question.truth['text'] for answer in answers)
+    truths = (answer.question.truth['text'] for answer in answers)
+    counts = Counter(truth if isinstance(truth, str) else truth[0] for truth in truths)  # several may be right
     return [counts.most_common(1)[0][0]] * len(answers)
 
 
@@ -288,21 +293,33 @@ def write_text(path: Path, text: str) -> None:
     unfinished.replace(path)
 
 
+COUNTS = ('questions', 'malformed')
+"""Scores that count answers; they head a benchmark's rows in the table."""
+
+
 def score_table(results: Mapping[str, Mapping[str, Scores]]) -> str:
-    """Lay out the scores of all benchmarks, with what they are compared with, as one table."""
+    """Lay out the scores of all benchmarks, with what they are compared with, as one table.
+
+    Scores of groups of questions, such as ``size=small/acc@0.5``, are left to ``metrics.json``.
+    """
     from terminaltables import AsciiTable
 
     comparisons = [name for name in COMPARISONS if any(name in scores for scores in results.values())]
-    rows = [['benchmark', 'metric', 'score', *comparisons]]
+    rows = [['benchmark', *COUNTS, 'metric', 'score', *comparisons]]
     for benchmark, scores in results.items():
+        head = [benchmark, *(_number(scores['score'].get(name)) for name in COUNTS)]
         for metric, value in scores['score'].items():
+            if metric in COUNTS or '=' in metric:
+                continue
             others = [scores.get(name, {}).get(metric) for name in comparisons]
-            rows.append([benchmark, metric, *map(_number, (value, *others))])
-            benchmark = ''
+            rows.append([*head, metric, *map(_number, (value, *others))])
+            head = [''] * len(head)
     table = AsciiTable(rows)
-    table.justify_columns = dict.fromkeys(range(2, len(rows[0])), 'right')
+    table.justify_columns = {column: 'right' for column in range(1, len(rows[0])) if column != len(COUNTS) + 1}
     return table.table
 
 
 def _number(value: float | None) -> str:
-    return '' if value is None else f'{value:.4g}' if value != int(value) else str(int(value))
+    if value is None:
+        return ''
+    return str(value) if isinstance(value, int) else f'{value:.3f}'

@@ -7,7 +7,15 @@ from typing import TYPE_CHECKING, Any
 
 from mmengine.config import Config
 
-from geochat.engine.config import ConfigError, change_config, check_parts, load_config, parse_options, value_at
+from geochat.engine.config import (
+    ConfigError,
+    as_config,
+    change_config,
+    check_parts,
+    load_config,
+    parse_options,
+    value_at,
+)
 from geochat.engine.link import link_parts
 from geochat.registry import DATASETS
 
@@ -78,7 +86,7 @@ def prepare_config(
     cfg = link_parts(cfg)
     _check_survived(cfg, options)
     if not training:
-        cfg = Config({key: value for key, value in cfg.items() if key not in TRAINING_KEYS}, filename=cfg.filename)
+        cfg = as_config({key: value for key, value in cfg.items() if key not in TRAINING_KEYS}, cfg.filename)
     cfg.work_dir = str(work_dir or cfg.get('work_dir') or Path('work_dirs') / _name(cfg))
     cfg.setdefault('default_scope', 'geochat')
     # MMEngine wants these beside its loops; GeoChat's validate by the loss, and test with readers and metrics.

@@ -95,8 +95,13 @@ def load_config(path: str | Path, cfg_options: Mapping[str, Any] | Sequence[str]
     if not path.is_file():
         raise FileNotFoundError(_missing_config(path))
     values = Config.fromfile(path).to_dict()
-    cfg = Config({key: value for key, value in values.items() if not key.startswith('_')}, filename=path)
+    cfg = as_config({key: value for key, value in values.items() if not key.startswith('_')}, path)
     return change_config(cfg, cfg_options)
+
+
+def as_config(values: Mapping[str, Any], filename: str | Path | None) -> Config:
+    """Make a config of plain values; its dump is not passed through a code formatter, which would take seconds."""
+    return Config(dict(values), filename=filename, format_python_code=False)
 
 
 def change_config(cfg: Config, cfg_options: Mapping[str, Any] | Sequence[str]) -> Config:
@@ -166,7 +171,7 @@ def apply_options(cfg: Config, options: Mapping[str, Any]) -> Config:
     by_type_first = sorted(options, key=lambda key: (key.rpartition('.')[2] != 'type', key.count('.')))
     for key in by_type_first:
         _set_value(values, key, options[key])
-    return Config(values, filename=cfg.filename)
+    return as_config(values, cfg.filename)
 
 
 def _set_value(values: dict, key: str, value: Any) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 from mmengine.config import Config
 
-from geochat.engine.config import ConfigError, resolve, takes
+from geochat.engine.config import ConfigError, as_config, resolve, takes
 from geochat.registry import DATASETS, PART_REGISTRIES, VISION_ENCODERS
 
 DATALOADERS = ('train_dataloader', 'val_dataloader')
@@ -41,7 +41,7 @@ def link_parts(cfg: Config | Mapping[str, Any]) -> Config:
             dataset.update({key: value for key, value in shared.items() if takes(DATASETS, dataset, key)})
     if 'benchmarks' in values:
         _link_benchmarks(values, shared)
-    return Config(values, filename=filename)
+    return as_config(values, filename)
 
 
 def _link_model(values: dict[str, Any]) -> None:

@@ -6,6 +6,8 @@ import cv2
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from geochat.evaluation.functional import box_corners
+
 Color = tuple[int, int, int]
 
 PREDICTED_COLOR: Color = (255, 64, 160)
@@ -17,21 +19,6 @@ MIN_SIDE = 512
 
 _SHIFT = 4
 """Binary digits after the point in the coordinates given to OpenCV."""
-
-
-def box_corners(boxes: np.ndarray) -> np.ndarray:
-    """Return the corners of rotated boxes.
-
-    Args:
-        boxes: (N, 5): cx, cy, w, h in pixels, angle in radians, clockwise on screen.
-
-    Returns:
-        float64 array (N, 4, 2) of x, y in pixels: upper left, upper right, lower right, lower left before turning.
-    """
-    cx, cy, w, h, angle = np.asarray(boxes, dtype=np.float64).reshape(-1, 5).T[..., None]
-    x, y = w / 2 * np.array([-1, 1, 1, -1]), h / 2 * np.array([-1, -1, 1, 1])
-    cos, sin = np.cos(angle), np.sin(angle)
-    return np.stack([cx + x * cos - y * sin, cy + x * sin + y * cos], axis=-1)
 
 
 def draw_boxes(
@@ -54,7 +41,7 @@ def draw_boxes(
     Raises:
         ValueError: If the numbers of boxes, labels and colours differ.
     """
-    corners = box_corners(boxes)
+    corners = box_corners(np.reshape(boxes, (-1, 5)))
     colors = [colors] * len(corners) if isinstance(colors[0] if len(colors) else 0, int) else list(colors)
     if len(colors) != len(corners) or len(labels) not in (0, len(corners)):
         raise ValueError(f'{len(corners)} boxes were given with {len(colors)} colours and {len(labels)} labels')

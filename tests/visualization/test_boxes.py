@@ -7,7 +7,7 @@ import pytest
 from PIL import Image, ImageFont
 
 from geochat.visualization import PREDICTED_COLOR, TRUE_COLOR, draw_boxes, draw_comparison
-from geochat.visualization.boxes import box_corners, wrap
+from geochat.visualization.boxes import wrap
 
 
 def grey(width: int, height: int) -> Image.Image:
@@ -18,13 +18,6 @@ def painted(image: Image.Image, color: tuple[int, int, int]) -> np.ndarray:
     """Coordinates (N, 2) of the pixels of a colour."""
     rows, columns = (np.abs(np.asarray(image).astype(int) - color).sum(-1) < 30).nonzero()
     return np.stack([columns, rows], axis=-1)
-
-
-def test_corners_turn_clockwise_on_screen():
-    # By hand: a 4 x 2 box at (10, 20); after a quarter turn its upper left corner is at the upper right.
-    upright, turned = box_corners(np.array([[10, 20, 4, 2, 0], [10, 20, 4, 2, math.pi / 2]]))
-    np.testing.assert_allclose(upright, [[8, 19], [12, 19], [12, 21], [8, 21]])
-    np.testing.assert_allclose(turned, [[11, 18], [11, 22], [9, 22], [9, 18]], atol=1e-12)
 
 
 @pytest.mark.parametrize(('width', 'height', 'scale'), [(100, 80, 6), (600, 600, 1), (4000, 3000, 1)])

@@ -1,0 +1,26 @@
+"""GeoChat's tasks, in its own words, and its box language."""
+
+from geochat.box_codecs import GeoChatBoxCodec
+from geochat.prompts import (
+    CaptionPrompt,
+    ChatPrompt,
+    GroundingPrompt,
+    IdentifyPrompt,
+    ReferPrompt,
+    RegionCaptionPrompt,
+    SceneClassificationPrompt,
+    VQAPrompt,
+)
+
+box_codec = dict(type=GeoChatBoxCodec)
+
+task_prompts = dict(
+    scene=dict(type=SceneClassificationPrompt),
+    vqa=dict(type=VQAPrompt),
+    refer=dict(type=ReferPrompt),
+    identify=dict(type=IdentifyPrompt),
+    grounding=dict(type=GroundingPrompt),
+    region_caption=dict(type=RegionCaptionPrompt),
+    caption=dict(type=CaptionPrompt),
+    chat=dict(type=ChatPrompt),
+)
