@@ -6,6 +6,8 @@ from datetime import timedelta
 import torch
 from torch import distributed
 
+from geochat.engine.config import ConfigError
+
 LAUNCHER_VARIABLES = ('RANK', 'LOCAL_RANK', 'WORLD_SIZE', 'MASTER_ADDR', 'MASTER_PORT')
 """What torchrun tells each process."""
 
@@ -22,7 +24,7 @@ def open_process_group(launcher: str, timeout_s: int = 1800) -> None:
         timeout_s: Seconds after which a process that waits for another gives up.
 
     Raises:
-        RuntimeError: If the processes were not started as ``launcher`` says.
+        ConfigError: If the processes were not started as ``launcher`` says.
     """
     if distributed.is_initialized():
         return
@@ -35,7 +37,7 @@ def open_process_group(launcher: str, timeout_s: int = 1800) -> None:
     elif launcher == 'pytorch':
         missing = [name for name in LAUNCHER_VARIABLES if name not in os.environ]
         if missing:
-            raise RuntimeError(
+            raise ConfigError(
                 f'--launcher pytorch: {", ".join(missing)} not set in the environment; start the processes with '
                 'tools/dist_train.sh or torchrun'
             )
@@ -43,7 +45,7 @@ def open_process_group(launcher: str, timeout_s: int = 1800) -> None:
             torch.cuda.set_device(int(os.environ['LOCAL_RANK']))
         distributed.init_process_group('nccl' if has_cuda else 'gloo', timeout=timedelta(seconds=timeout_s))
     elif not has_cuda:
-        raise RuntimeError(f'--launcher {launcher} needs GPUs; start processes on CPUs with --launcher pytorch')
+        raise ConfigError(f'--launcher {launcher} needs GPUs; start processes on CPUs with --launcher pytorch')
     else:
         from mmengine.dist import init_dist
 

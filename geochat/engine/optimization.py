@@ -11,6 +11,7 @@ from mmengine.optim.scheduler.lr_scheduler import LRSchedulerMixin
 from mmengine.optim.scheduler.param_scheduler import _ParamScheduler
 from torch import nn
 
+from geochat.engine.config import ConfigError
 from geochat.registry import OPTIM_WRAPPERS, PARAM_SCHEDULERS
 
 PRECISIONS = ('bfloat16', 'float16')
@@ -26,7 +27,7 @@ class AmpOptimWrapper(OptimWrapper):
         clip_grad: Settings of gradient clipping, such as ``dict(max_norm=1.0)``.
 
     Raises:
-        ValueError: If the precision is unknown, or float16 is asked for without an accelerator.
+        ConfigError: If the precision is unknown, or float16 is asked for without an accelerator.
     """
 
     def __init__(
@@ -37,12 +38,12 @@ class AmpOptimWrapper(OptimWrapper):
     ):
         super().__init__(optimizer, clip_grad=None if clip_grad is None else dict(clip_grad))
         if dtype not in PRECISIONS:
-            raise ValueError(f'optim_wrapper.dtype {dtype!r} is none of {", ".join(PRECISIONS)}')
+            raise ConfigError(f'optim_wrapper.dtype {dtype!r} is none of {", ".join(PRECISIONS)}')
         self.dtype = getattr(torch, dtype)
         self.loss_scaler = None
         if dtype == 'float16':
             if not torch.cuda.is_available():
-                raise ValueError("optim_wrapper.dtype 'float16' needs a GPU; 'bfloat16' runs on the CPU too")
+                raise ConfigError("optim_wrapper.dtype 'float16' needs a GPU; 'bfloat16' runs on the CPU too")
             self.loss_scaler = torch.amp.GradScaler('cuda')
 
     @contextlib.contextmanager
@@ -110,17 +111,22 @@ class CosineWithWarmupLR(LRSchedulerMixin, _ParamScheduler):
         by_epoch: Must be False: it runs over optimizer steps. (MMEngine reads it from the config.)
 
     Raises:
-        ValueError: If ``by_epoch`` is True or the ratio is not in [0, 1].
+        ConfigError: If ``by_epoch`` is True or the ratio is not in [0, 1].
     """
 
     def __init__(self, optimizer: Any, end: int, warmup_ratio: float = 0.03, by_epoch: bool = False):
         if by_epoch:
-            raise ValueError('CosineWithWarmupLR runs over optimizer steps: set by_epoch=False in param_scheduler')
+            raise ConfigError('CosineWithWarmupLR runs over optimizer steps: set by_epoch=False in param_scheduler')
         if not 0 <= warmup_ratio <= 1:
-            raise ValueError(f'param_scheduler.warmup_ratio must be in [0, 1], not {warmup_ratio!r}')
+            raise ConfigError(f'param_scheduler.warmup_ratio must be in [0, 1], not {warmup_ratio!r}')
         self.total_steps = end
         self.warmup_steps = math.ceil(end * warmup_ratio)
         super().__init__(optimizer, end=end, by_epoch=False)
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Restore how far the run was; how long it is, and its warm-up, are the config's."""
+        lasting = ('end', 'total_steps', 'warmup_steps')
+        super().load_state_dict({key: value for key, value in state_dict.items() if key not in lasting})
 
     def _get_value(self) -> list[float]:
         share = cosine_with_warmup(self.last_step, self.warmup_steps, self.total_steps)

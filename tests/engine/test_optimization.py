@@ -77,3 +77,16 @@ def test_float16_needs_a_gpu():
     optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=1.0)
     with pytest.raises(ValueError, match='needs a GPU'):
         AmpOptimWrapper(optimizer, dtype='float16')
+
+
+def test_resuming_into_a_longer_run():
+    optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=1.0)
+    short = CosineWithWarmupLR(optimizer, end=4, warmup_ratio=0.5)
+    for _ in range(3):
+        optimizer.step()
+        short.step()
+    longer = CosineWithWarmupLR(optimizer, end=10, warmup_ratio=0.2)
+    longer.load_state_dict(short.state_dict())
+    optimizer.step()
+    longer.step()
+    assert optimizer.param_groups[0]['lr'] == pytest.approx(cosine_with_warmup(4, 2, 10))

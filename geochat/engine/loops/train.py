@@ -11,6 +11,7 @@ from mmengine.dist import all_gather, get_world_size
 from mmengine.runner import BaseLoop
 from torch.utils.data import DataLoader
 
+from geochat.engine.config import ConfigError
 from geochat.engine.loops.step import LOSS_REDUCTIONS, forward_loss, mean_over_ranks, micro_batch_weights
 from geochat.registry import LOOPS
 
@@ -39,7 +40,7 @@ class TrainLoop(BaseLoop):
         val_begin: Optimizer step before which there is no validation.
 
     Raises:
-        ValueError: If a setting contradicts another, or the data loader is empty.
+        ConfigError: If a setting contradicts another, or the data loader is empty.
     """
 
     def __init__(
@@ -92,6 +93,8 @@ class TrainLoop(BaseLoop):
     def run(self) -> Any:
         """Train to the end and return the model."""
         runner = self.runner
+        # A checkpoint of an epoch that max_iters cut short calls it complete.
+        self._epoch = min(self._epoch, self._iter // self.steps_per_epoch)
         runner.call_hook('before_train')
         runner.logger.info(self._describe())
         while self._iter < self._max_iters and not self.stop_training:
@@ -161,17 +164,17 @@ class TrainLoop(BaseLoop):
 
 def _check_settings(max_epochs: int | None, max_iters: int | None, accumulation: int, loss_reduction: str) -> None:
     if (max_epochs is None) == (max_iters is None):
-        raise ValueError(f'train_cfg takes either max_epochs or max_iters, not {max_epochs=} and {max_iters=}')
+        raise ConfigError(f'train_cfg takes either max_epochs or max_iters, not {max_epochs=} and {max_iters=}')
     for name, value in {'max_epochs': max_epochs, 'max_iters': max_iters, 'accumulation': accumulation}.items():
         if value is not None and (not isinstance(value, int) or value < 1):
-            raise ValueError(f'train_cfg.{name} must be a whole number above 0, not {value!r}')
+            raise ConfigError(f'train_cfg.{name} must be a whole number above 0, not {value!r}')
     if loss_reduction not in LOSS_REDUCTIONS:
-        raise ValueError(f'train_cfg.loss_reduction {loss_reduction!r} is none of {", ".join(LOSS_REDUCTIONS)}')
+        raise ConfigError(f'train_cfg.loss_reduction {loss_reduction!r} is none of {", ".join(LOSS_REDUCTIONS)}')
 
 
 def _check_accumulation_said_once(optim_wrapper: Any) -> None:
     if isinstance(optim_wrapper, Mapping) and optim_wrapper.get('accumulative_counts', 1) != 1:
-        raise ValueError(
+        raise ConfigError(
             'optim_wrapper.accumulative_counts is not used: the accumulation is said in train_cfg.accumulation'
         )
 
@@ -180,9 +183,9 @@ def _micro_batches_per_epoch(dataloader: DataLoader) -> int:
     """Return the length of the data loader, which must be the same on every rank."""
     lengths = [int(length) for length in all_gather(torch.tensor(len(dataloader)))]
     if len(set(lengths)) > 1:
-        raise ValueError(f'the ranks have different numbers of micro-batches an epoch: {lengths}')
+        raise ConfigError(f'the ranks have different numbers of micro-batches an epoch: {lengths}')
     if not lengths[0]:
-        raise ValueError(f'the training data of {len(dataloader.dataset)} records makes no batch')
+        raise ConfigError(f'the training data of {len(dataloader.dataset)} records makes no batch')
     return lengths[0]
 
 

@@ -8,6 +8,7 @@ from mmengine.dist import all_gather, all_reduce
 from mmengine.runner import BaseLoop
 from torch.utils.data import DataLoader
 
+from geochat.engine.config import ConfigError
 from geochat.engine.loops.step import LOSS_REDUCTIONS, count_supervised, forward_loss
 from geochat.registry import LOOPS
 
@@ -25,7 +26,7 @@ class ValLoop(BaseLoop):
         loss_reduction: ``'token'``: the mean over the supervised tokens. ``'micro'``: the mean over the batches.
 
     Raises:
-        ValueError: If there are metrics in ``val_evaluator``, or the data is empty.
+        ConfigError: If there are metrics in ``val_evaluator``, or the data is empty.
     """
 
     def __init__(
@@ -36,12 +37,12 @@ class ValLoop(BaseLoop):
         loss_reduction: str = 'token',
     ):
         if evaluator:
-            raise ValueError('validation is the loss only: leave val_evaluator empty and test with tools/test.py')
+            raise ConfigError('validation is the loss only: leave val_evaluator empty and test with tools/test.py')
         if loss_reduction not in LOSS_REDUCTIONS:
-            raise ValueError(f'val_cfg.loss_reduction {loss_reduction!r} is none of {", ".join(LOSS_REDUCTIONS)}')
+            raise ConfigError(f'val_cfg.loss_reduction {loss_reduction!r} is none of {", ".join(LOSS_REDUCTIONS)}')
         super().__init__(runner, dataloader)
         if not len(self.dataloader):
-            raise ValueError(f'the validation data of {len(self.dataloader.dataset)} records makes no batch')
+            raise ConfigError(f'the validation data of {len(self.dataloader.dataset)} records makes no batch')
         self.loss_reduction = loss_reduction
 
     @torch.no_grad()

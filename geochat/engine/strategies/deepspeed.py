@@ -14,6 +14,7 @@ from mmengine.logging import MessageHub
 from mmengine.registry import OPTIMIZERS
 from torch import nn
 
+from geochat.engine.config import ConfigError
 from geochat.engine.distributed import open_process_group
 from geochat.engine.strategies.build_tools import check_build_tools, wait_for_builds
 from geochat.registry import OPTIM_WRAPPERS, STRATEGIES
@@ -134,7 +135,7 @@ class DeepSpeedStrategy(mmengine_deepspeed.DeepSpeedStrategy):
         train_micro_batch_size_per_gpu: Records of a micro-batch; the data loader's batch size counts.
 
     Raises:
-        ValueError: If ``settings`` has a key that is derived, or the stage is unknown.
+        ConfigError: If ``settings`` has a key that is derived, or the stage is unknown.
     """
 
     def __init__(
@@ -177,11 +178,11 @@ class DeepSpeedStrategy(mmengine_deepspeed.DeepSpeedStrategy):
             hooks: The runner's hooks.
 
         Raises:
-            ValueError: If a hook cannot work under DeepSpeed; the message says what to do instead.
+            ConfigError: If a hook cannot work under DeepSpeed; the message says what to do instead.
         """
         for hook in hooks:
             if reason := REFUSED_HOOKS.get(type(hook).__name__):
-                raise ValueError(f'{type(hook).__name__} does not work under DeepSpeed: {reason}')
+                raise ConfigError(f'{type(hook).__name__} does not work under DeepSpeed: {reason}')
         self.config['gradient_accumulation_steps'] = accumulation
 
     def prepare(self, model: nn.Module | dict, *, dispatch_kwargs: dict | None = None, **parts: Any) -> Any:
@@ -224,17 +225,17 @@ def engine_settings(zero_stage: int, settings: Mapping[str, Any]) -> dict[str, A
     """Return DeepSpeed's settings that do not depend on the rest of the config.
 
     Raises:
-        ValueError: If ``settings`` has a key that is derived, or the stage is unknown.
+        ConfigError: If ``settings`` has a key that is derived, or the stage is unknown.
     """
     if zero_stage not in (1, 2, 3):
-        raise ValueError(f'strategy.zero_stage must be 1, 2 or 3, not {zero_stage!r}')
+        raise ConfigError(f'strategy.zero_stage must be 1, 2 or 3, not {zero_stage!r}')
     for key in settings:
         if key in DERIVED_SETTINGS:
-            raise ValueError(f'strategy.settings.{key} is derived: set {DERIVED_SETTINGS[key]} instead')
+            raise ConfigError(f'strategy.settings.{key} is derived: set {DERIVED_SETTINGS[key]} instead')
     further = dict(settings)
     zero = dict(further.pop('zero_optimization', {}))
     if 'stage' in zero:
-        raise ValueError('strategy.settings.zero_optimization.stage is derived: set strategy.zero_stage instead')
+        raise ConfigError('strategy.settings.zero_optimization.stage is derived: set strategy.zero_stage instead')
     quiet = {'steps_per_print': 10**12}  # the runner's hooks log
     return {**quiet, **further, 'zero_optimization': {'stage': zero_stage, **zero}}
 
@@ -246,15 +247,15 @@ def precision_and_clipping(optim_wrapper: Mapping[str, Any]) -> dict[str, Any]:
         optim_wrapper: Settings of ``OptimWrapper`` (float32) or ``AmpOptimWrapper`` (``dtype``).
 
     Raises:
-        ValueError: If a setting has no counterpart in DeepSpeed.
+        ConfigError: If a setting has no counterpart in DeepSpeed.
     """
     name = _type_name(optim_wrapper.get('type', 'OptimWrapper'))
     known = {'OptimWrapper': (), 'AmpOptimWrapper': ('dtype',)}
     if name not in known:
-        raise ValueError(f'optim_wrapper.type {name} does not work under DeepSpeed: use {" or ".join(known)}')
+        raise ConfigError(f'optim_wrapper.type {name} does not work under DeepSpeed: use {" or ".join(known)}')
     for key in optim_wrapper:
         if key not in ('type', 'optimizer', 'constructor', 'paramwise_cfg', 'clip_grad', *known[name]):
-            raise ValueError(f'optim_wrapper.{key} does not work under DeepSpeed')
+            raise ConfigError(f'optim_wrapper.{key} does not work under DeepSpeed')
     settings: dict[str, Any] = {}
     if name == 'AmpOptimWrapper':
         settings['fp16' if optim_wrapper.get('dtype') == 'float16' else 'bf16'] = {'enabled': True}
@@ -267,7 +268,7 @@ def precision_and_clipping(optim_wrapper: Mapping[str, Any]) -> dict[str, Any]:
             or clip_grad.pop('norm_type', 2) != 2
             or clip_grad
         ):
-            raise ValueError('optim_wrapper.clip_grad: DeepSpeed clips by the 2-norm only, with the setting max_norm')
+            raise ConfigError('optim_wrapper.clip_grad: DeepSpeed clips by the 2-norm only, with the setting max_norm')
         settings['gradient_clipping'] = max_norm
     return settings
 

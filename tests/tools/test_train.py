@@ -1,0 +1,153 @@
+"""``tools/train.py`` as a user starts it."""
+
+import importlib.util
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from small_parts import LLM_CONFIG, VISION_CONFIG, tokenizer_folder
+from small_run import small_run, write_data
+
+ROOT = Path(__file__).parents[2]
+
+
+def run(*arguments, **environment):
+    """Start ``python tools/train.py`` in a folder of the caller's choice and return its exit code and output."""
+    variables = {
+        **os.environ,
+        'PYTHONPATH': os.pathsep.join((str(ROOT), str(ROOT / 'tests'))),
+        'OMP_NUM_THREADS': '1',
+        **environment,
+    }
+    result = subprocess.run(
+        [sys.executable, str(ROOT / 'tools' / 'train.py'), *map(str, arguments)],
+        env=variables,
+        capture_output=True,
+        text=True,
+        timeout=180,
+        check=False,
+    )
+    return result.returncode, result.stdout + result.stderr
+
+
+@pytest.fixture
+def config(tmp_path):
+    """Write a small run's config and return its path."""
+    path = tmp_path / 'small.py'
+    small_run(tmp_path / 'data').dump(path)
+    return path
+
+
+CHILD_OF_7B = """
+from mmengine.config import read_base
+
+with read_base():
+    from geochat.configs.geochat_7b import *
+
+from mmengine.dataset import DefaultSampler
+
+vision_encoder.update(pretrained=None, config={vision}, image_size=28)
+llm.update(pretrained=None, config={llm}, tokenizer={tokenizer!r})
+train_dataloader.update(batch_size=2, num_workers=0, persistent_workers=False)
+train_dataloader['dataset'].update(data_file={data!r})
+train_dataloader['dataset']['image_source'].update(root={images!r})
+train_cfg.update(accumulation=2)
+benchmarks = dict()
+max_length = 96
+"""
+
+
+@pytest.mark.slow
+def test_a_tiny_child_of_the_7b_config_trains_with_deepspeed_and_no_launcher(tmp_path):
+    write_data(tmp_path)
+    config = tmp_path / 'tiny_child.py'
+    config.write_text(
+        CHILD_OF_7B.format(
+            vision=VISION_CONFIG,
+            llm=LLM_CONFIG,
+            tokenizer=tokenizer_folder(),
+            data=str(tmp_path / 'train.jsonl'),
+            images=str(tmp_path / 'images'),
+        )
+    )
+    code, output = run(config, '--work-dir', tmp_path / 'run')
+    assert code == 0, output
+    assert 'carry loss' in output  # the first sample is shown
+    assert 'step 3/3 (100 %)' in output
+    assert (tmp_path / 'run' / 'iter_3.pth').is_dir()
+    assert (tmp_path / 'run' / 'model' / 'model.safetensors').is_file()
+    assert 'Failed to search registry' not in output
+
+
+@pytest.mark.slow
+def test_train_resume_and_mixed_precision(config, tmp_path):
+    options = ['--work-dir', tmp_path / 'run', '--amp', '--cfg-options']
+    code, output = run(config, *options, 'train_cfg.max_iters=2')
+    assert code == 0, output
+    assert "type='AmpOptimWrapper'" in (tmp_path / 'run' / 'small.py').read_text()
+    code, output = run(config, '--resume', *options, 'train_cfg.max_iters=4')
+    assert code == 0, output
+    assert 'Training from step 2 on to step 4' in output
+    assert 'step 4/4 (100 %)' in output
+
+
+@pytest.mark.slow
+def test_test_after_training(config, tmp_path):
+    code, output = run(config, '--work-dir', tmp_path / 'run', '--cfg-options', 'test_after_training=True')
+    assert code == 0, output
+    assert (tmp_path / 'run' / 'metrics.json').is_file()
+
+
+def test_help_is_light():
+    code = f'import sys; sys.argv = ["train.py", "--help"]; sys.path.insert(0, {str(ROOT / "tools")!r}); import train\n'
+    code += 'try: train.main()\nexcept SystemExit: pass\n'
+    code += 'print([m for m in ("torch", "transformers", "mmrotate", "mmengine", "deepspeed") if m in sys.modules])'
+    result = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, check=True)
+    assert '--cfg-options' in result.stdout
+    assert result.stdout.splitlines()[-1] == '[]'
+
+
+@pytest.fixture
+def refused(monkeypatch):
+    """Return a function that starts the program in this process: one line must say what is wrong, without a trace."""
+    spec = importlib.util.spec_from_file_location('train_tool', ROOT / 'tools' / 'train.py')
+    tool = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(tool)
+
+    def start(*arguments):
+        monkeypatch.setattr(sys, 'argv', ['train.py', *map(str, arguments)])
+        with pytest.raises(SystemExit) as end:
+            tool.main()
+        return str(end.value.code)
+
+    return start
+
+
+def test_nothing_to_resume(refused, config, tmp_path):
+    message = refused(config, '--resume', '--work-dir', tmp_path / 'new')
+    assert 'no checkpoint' in message
+    assert str(tmp_path / 'new') in message
+
+
+def test_work_dir_that_cannot_be_written(refused, config, tmp_path):
+    (tmp_path / 'file').touch()
+    message = refused(config, '--work-dir', tmp_path / 'file' / 'run')
+    assert f"'{tmp_path / 'file' / 'run'}' cannot be written" in message
+
+
+def test_missing_config(refused, tmp_path):
+    assert 'geochat_tny.py' in refused(tmp_path / 'geochat_tny.py')
+
+
+def test_launcher_without_launched_processes(refused, config, monkeypatch):
+    monkeypatch.delenv('RANK', raising=False)
+    message = refused(config, '--launcher', 'pytorch')
+    assert 'start the processes with tools/dist_train.sh or torchrun' in message
+
+
+def test_misspelt_setting_of_the_training(refused, config):
+    message = refused(config, '--cfg-options', 'train_cfg.acumulation=2')
+    assert "'acumulation'" in message
+    assert "'accumulation'" in message
