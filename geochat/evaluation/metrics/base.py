@@ -1,0 +1,135 @@
+"""What the metrics of answers have in common: one result a question, joined by the question's id."""
+
+from abc import abstractmethod
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from mmengine.dist import all_gather_object
+from mmengine.evaluator import BaseMetric
+
+from geochat.structures import Answer
+
+Result = dict[str, Any]
+
+
+class AnswerMetric(BaseMetric):
+    """A metric of a model's answers to a benchmark's questions.
+
+    Each answer gives one small result of plain values. The results of all ranks are joined by the question's id, so it
+    does not matter how the questions were dealt out, and one that was answered twice to fill up a rank counts once.
+
+    Args:
+        prefix: What the names of the scores begin with; None puts nothing before them.
+    """
+
+    default_prefix = ''  # MMEngine warns where there is none
+
+    def __init__(self, prefix: str | None = None):
+        super().__init__(prefix=prefix)
+
+    def process(self, data_batch: Any, data_samples: Sequence[Answer | Mapping[str, Any]]) -> None:
+        """Take in answers.
+
+        Args:
+            data_batch: Not looked at.
+            data_samples: Answers, or mappings of the same names (``dataclasses.asdict`` of an answer).
+
+        Raises:
+            ValueError: If an answer or its question lacks what the metric compares; the message names the question.
+        """
+        for sample in data_samples:
+            question_id = look_up(sample, 'question', 'id')
+            result = {
+                'groups': dict(look_up(sample, 'question', 'groups')),
+                'malformed': bool(look_up(sample, 'parsed', 'malformed')),
+            }
+            try:
+                result.update(self.result(sample))
+            except (KeyError, TypeError, ValueError) as error:
+                raise ValueError(f'question {question_id!r} cannot be scored: {error}') from error
+            self.results.append((question_id, result))
+
+    @abstractmethod
+    def result(self, answer: Answer | Mapping[str, Any]) -> Result:
+        """Return what counts of one answer: few plain values."""
+
+    @abstractmethod
+    def scores(self, results: Sequence[Result]) -> dict[str, float]:
+        """Sum up the results of all questions, or of a group of them."""
+
+    def compute_metrics(self, results: Sequence[tuple[str, Result]]) -> dict[str, float]:
+        """Sum up the results of all questions, and of each group if there are several of a kind.
+
+        Args:
+            results: Question ids and results; the second result of a question is dropped.
+
+        Returns:
+            Scores of all questions by name, ``questions`` and ``malformed`` (answers that are not of the form that the
+            task asks for; they count in every score), and scores of groups as ``size=small/NAME``.
+
+        Raises:
+            ValueError: If there are no results.
+        """
+        if not results:
+            raise ValueError(f'{type(self).__name__} has no answers to score')
+        joined: dict[str, Result] = {}
+        for question_id, result in results:
+            joined.setdefault(question_id, result)
+        chosen = list(joined.values())
+        malformed = sum(result['malformed'] for result in chosen)
+        scores = {**self.scores(chosen), 'questions': len(chosen), 'malformed': malformed}
+        for name, members in _groups(chosen).items():
+            scores.update({f'{name}/{key}': value for key, value in self.scores(members).items()})
+            scores[f'{name}/questions'] = len(members)
+        return scores
+
+    def evaluate(self, size: int) -> dict[str, float]:
+        """Join the results of all ranks and sum them up.
+
+        MMEngine's own way cuts every rank's results to the shortest one's and drops the last ones as padding, which
+        fits one way of dealing out the questions only.
+
+        Args:
+            size: Number of questions of the benchmark.
+
+        Returns:
+            Scores, the same on every rank; see :meth:`compute_metrics`.
+
+        Raises:
+            ValueError: If the number of questions that have an answer is another.
+        """
+        results = [result for part in all_gather_object(self.results) for result in part]
+        self.results.clear()
+        answered = len({question_id for question_id, _ in results})
+        if answered != size:
+            raise ValueError(f'{type(self).__name__} has answers to {answered} questions of {size}')
+        scores = self.compute_metrics(results)
+        return {f'{self.prefix}/{name}': value for name, value in scores.items()} if self.prefix else scores
+
+
+def look_up(value: Any, *names: str) -> Any:
+    """Follow attributes of data classes or keys of mappings.
+
+    Raises:
+        ValueError: If there is no such name; the message has the whole path.
+    """
+    for depth, name in enumerate(names):
+        try:
+            value = value[name] if isinstance(value, Mapping) else getattr(value, name)
+        except (KeyError, AttributeError) as error:
+            raise ValueError(f'an answer has no {".".join(names[: depth + 1])}') from error
+    return value
+
+
+def _groups(results: Sequence[Result]) -> dict[str, list[Result]]:
+    """Return the results of each group by ``kind=name``, sorted; kinds of one group are left out."""
+    members: dict[str, dict[str, list[Result]]] = {}
+    for result in results:
+        for kind, name in result['groups'].items():
+            members.setdefault(kind, {}).setdefault(str(name), []).append(result)
+    return {
+        f'{kind}={name}': by_name[name]
+        for kind, by_name in members.items()
+        for name in sorted(by_name)
+        if len(by_name) > 1
+    }
