@@ -87,8 +87,19 @@ class GeoChat(BaseModel):
     def encode_images(self, pixels: torch.Tensor | None, image_index: torch.Tensor | None) -> torch.Tensor | None:
         """Encode each distinct picture once: features (P, L, hidden_size), one a image token; None without pictures."""
         if pixels is None or not len(pixels):
-            return None
+            return self._project_nothing() if self.training else None
         return self.projector(self.vision_encoder(pixels))[image_index]
+
+    def _project_nothing(self) -> torch.Tensor | None:
+        """Run the projector on no picture, so that it has gradients (0) in a batch of text.
+
+        Where several processes train, each must have gradients of the same weights, or they wait for each other.
+        """
+        weight = next(self.projector.parameters(), None)
+        if weight is None:
+            return None
+        encoder = self.vision_encoder
+        return self.projector(weight.new_zeros(0, encoder.num_tokens(encoder.image_size), encoder.hidden_size))
 
     def splice(
         self,

@@ -125,3 +125,11 @@ def test_an_unfrozen_encoder_learns():
 def test_an_unknown_mode_is_named(model):
     with pytest.raises(ValueError, match="'los'"):
         model(**batch_of([[1, 5]]), mode='los')
+
+
+def test_the_projector_takes_part_in_a_batch_of_text():
+    model = small_model().train()
+    batch = batch_of([[1, 5, 7], [1, 6]])
+    loss = model(**batch, labels=batch['input_ids'].clone(), mode='loss')['loss']
+    loss.backward()
+    assert all((weight.grad == 0).all() for weight in model.projector.parameters())

@@ -216,7 +216,10 @@ class DeepSpeedStrategy(mmengine_deepspeed.DeepSpeedStrategy):
         super().save_checkpoint(str(unfinished), **content)
         barrier()
         if is_main_process():
-            shutil.rmtree(target, ignore_errors=True)
+            if target.is_dir():
+                shutil.rmtree(target)
+            else:  # a file, if the run began without DeepSpeed
+                target.unlink(missing_ok=True)
             unfinished.rename(target)
         barrier()
 
