@@ -86,6 +86,8 @@ def prepare_config(
     cfg = link_parts(cfg)
     _check_survived(cfg, options)
     if not training:
+        if not cfg.get('benchmarks'):
+            raise ConfigError('the config has no benchmarks to test with')
         cfg = as_config({key: value for key, value in cfg.items() if key not in TRAINING_KEYS}, cfg.filename)
     cfg.work_dir = str(work_dir or cfg.get('work_dir') or Path('work_dirs') / _name(cfg))
     cfg.setdefault('default_scope', 'geochat')

@@ -1,0 +1,216 @@
+"""``tools/test.py`` as a user starts it: with a model, on several processes, without a model, and with slips."""
+
+import json
+import os
+import runpy
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from small_parts import small_model
+from small_run import small_run, write_lines
+
+from geochat.engine import link_parts
+from geochat.engine.checkpoint import save_model
+from geochat.registry import PART_REGISTRIES
+
+ROOT = Path(__file__).parents[2]
+TOOL = ROOT / 'tools' / 'test.py'
+SHARED = ROOT.parent / 'shared'
+PARITY = Path(os.environ.get('GEOCHAT_PARITY', SHARED / 'parity'))
+
+
+def run(*command, timeout=180):
+    """Start a Python process in the tests' environment and return its exit code and output."""
+    variables = {**os.environ, 'PYTHONPATH': os.pathsep.join((str(ROOT), str(ROOT / 'tests'))), 'OMP_NUM_THREADS': '1'}
+    result = subprocess.run(
+        [sys.executable, *map(str, command)],
+        env=variables,
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+        check=False,
+    )
+    return result.returncode, result.stdout + result.stderr
+
+
+def run_here(monkeypatch, *arguments):
+    """Run the tool in this process."""
+    monkeypatch.setattr(sys, 'argv', [str(TOOL), *map(str, arguments)])
+    runpy.run_path(str(TOOL), run_name='__main__')
+
+
+@pytest.fixture(scope='module')
+def folder(tmp_path_factory):
+    """A config ``small.py``, its data, and a model folder with the small model's random weights."""
+    folder = tmp_path_factory.mktemp('test')
+    cfg = small_run(folder, test_cfg={'batch_size': 2, 'comparisons': ['majority', 'grey', 'angle_0']})
+    cfg.dump(folder / 'small.py')
+    save_model(small_model(), {part: cfg[part].to_dict() for part in PART_REGISTRIES}, folder / 'model')
+    return folder
+
+
+@pytest.fixture(scope='module')
+def tested(folder):
+    """The work directory of a test of that model, and what the test printed."""
+    code, output = run(TOOL, folder / 'small.py', folder / 'model', '--work-dir', folder / 'alone')
+    assert code == 0, output
+    return folder / 'alone', output
+
+
+def test_a_model_is_tested(tested):
+    work_dir, output = tested
+    assert '| benchmark | questions | malformed | metric |' in output
+    assert 'Failed to search registry' not in output
+    assert {'predictions.jsonl', 'metrics.json', 'pictures', 'small.py'} <= {path.name for path in work_dir.iterdir()}
+
+
+def test_the_dumped_config_tests_the_same(tested, folder):
+    work_dir, _ = tested
+    code, output = run(TOOL, work_dir / 'small.py', folder / 'model', '--work-dir', folder / 'again')
+    assert code == 0, output
+    assert (folder / 'again' / 'predictions.jsonl').read_text() == (work_dir / 'predictions.jsonl').read_text()
+
+
+@pytest.mark.slow
+def test_two_processes_answer_as_one(tested, folder):
+    launch = ('-m', 'torch.distributed.run', '--standalone', '--nproc_per_node=2')
+    together = folder / 'together'
+    code, output = run(
+        *launch, TOOL, folder / 'small.py', folder / 'model', '--work-dir', together, '--launcher', 'pytorch'
+    )
+    assert code == 0, output
+    work_dir, _ = tested
+    assert (together / 'predictions.jsonl').read_text() == (work_dir / 'predictions.jsonl').read_text()
+    first, second = (json.loads((place / 'metrics.json').read_text())['results'] for place in (together, work_dir))
+    assert first == second
+
+
+def test_answers_are_scored_again_without_a_model(tested, folder, monkeypatch, capsys):
+    work_dir, _ = tested
+    again = (folder / 'small.py', '--predictions', work_dir / 'predictions.jsonl')
+    run_here(monkeypatch, *again, '--benchmarks', 'refer')
+    table = capsys.readouterr().out
+    assert '| refer ' in table
+    assert '| scene ' not in table
+    run_here(monkeypatch, *again, '--work-dir', folder / 'scored')
+    places = (work_dir, folder / 'scored')
+    first, second = (json.loads((place / 'metrics.json').read_text())['results'] for place in places)
+    for name in first:
+        first[name].pop('grey')  # takes a model
+    assert first == second
+
+
+IMPORTS = """
+import runpy, sys
+sys.argv = {argv!r}
+try:
+    runpy.run_path(sys.argv[0], run_name='__main__')
+except SystemExit as stop:
+    assert not stop.code, stop.code
+print('imported:', *(name for name in ('torch', 'transformers', 'mmrotate', 'mmdet', 'mmcv') if name in sys.modules))
+"""
+
+
+def imported(*argv):
+    code, output = run('-c', IMPORTS.format(argv=[str(value) for value in argv]))
+    assert code == 0, output
+    return output.rpartition('imported:')[2].split()
+
+
+def test_help_imports_nothing_heavy():
+    assert imported(TOOL, '--help') == []
+
+
+def test_scoring_without_a_model_imports_neither_transformers_nor_mmrotate(tested, folder):
+    arguments = (TOOL, folder / 'small.py', '--predictions', tested[0] / 'predictions.jsonl')
+    assert imported(*arguments) in ([], ['torch'])
+
+
+SMALL, MODEL = '{folder}/small.py', '{folder}/model'
+
+
+@pytest.mark.parametrize(
+    ('arguments', 'message'),
+    [
+        (('{folder}/smal.py', MODEL), r'error: there is no config file .*did you mean .*small\.py?'),
+        ((SMALL, '{folder}/modell'), r'error: there are no weights at .*modell'),
+        ((SMALL, MODEL, '--benchmarks', 'refr'), r"error: there is no benchmark 'refr'; there are refer"),
+        ((SMALL, MODEL, '--cfg-options', 'box_codec'), r'error: --cfg-options takes KEY=VALUE'),
+        ((SMALL, MODEL, '--cfg-options', 'box_codec.type=geocat'), r"error: 'geocat' is not a registered box codec"),
+        ((SMALL, '--predictions', '{folder}/none.jsonl'), r'error: the file of predictions .*none\.jsonl'),
+        ((SMALL, MODEL, '--work-dir', '{folder}/small.py/x'), r'error: the work directory .*cannot be written'),
+    ],
+)
+def test_slips_are_answered_in_one_line(folder, monkeypatch, arguments, message):
+    with pytest.raises(SystemExit, match=message) as stop:
+        run_here(monkeypatch, *(argument.format(folder=folder) for argument in arguments))
+    assert '\n' not in str(stop.value)
+
+
+@pytest.mark.parametrize('arguments', [(), (MODEL, '--predictions', 'file')])
+def test_either_a_checkpoint_or_predictions(monkeypatch, capsys, arguments):
+    with pytest.raises(SystemExit, match='2'):
+        run_here(monkeypatch, SMALL, *arguments)
+    assert '--predictions' in capsys.readouterr().err
+
+
+@pytest.mark.skipif(not PARITY.is_dir(), reason=f'the recordings of the original are not at {PARITY} ($GEOCHAT_PARITY)')
+@pytest.mark.skipif(not (SHARED / 'samples').is_dir(), reason=f'the sample pictures are not at {SHARED}/samples')
+def test_a_checkpoint_of_the_original_is_tested_on_real_pictures(tmp_path):
+    """GeoChat-Bench's format, pictures of several sizes, and a model as the original saves it."""
+    images = SHARED / 'samples' / 'images'
+    names = sorted(path.name for path in images.iterdir())
+    write_lines(
+        tmp_path / 'aid.jsonl',
+        [
+            {
+                'question_id': f'church/{name}',
+                'image': name,
+                'text': 'Classify the image from the following classes. Classes: church, harbor.',
+                'ground_truth': 'church',
+            }
+            for name in names
+        ],
+    )
+    write_lines(
+        tmp_path / 'referring.jsonl',
+        [
+            {
+                'question_id': name,
+                'image_id': name,
+                'question': 'the building',
+                'ground_truth': [[[10, 10], [60, 10], [60, 40], [10, 40]]],
+                'type': 'ref',
+                'size_group': 'small',
+            }
+            for name in names
+        ],
+    )
+    config = json.loads((PARITY / 'geochat-tiny' / 'config.json').read_text())
+    shape = {key: config[key] for key in ('hidden_size', 'intermediate_size', 'num_hidden_layers', 'vocab_size')}
+    heads = {key: config[key] for key in ('num_attention_heads', 'num_key_value_heads')}
+    source = {'type': 'ImageFolder', 'root': str(images)}
+    cfg = small_run(
+        tmp_path,
+        vision_encoder={'type': 'ClipVisionEncoder', 'pretrained': str(PARITY / 'clip-tiny-336'), 'image_size': 504},
+        llm={
+            'type': 'HFCausalLM',
+            'config': {'model_type': 'llama', **shape, **heads, 'rms_norm_eps': 1e-5, 'max_position_embeddings': 4096},
+            'tokenizer': str(PARITY / 'geochat-tiny'),
+            'chat_template': {'type': 'llava_v1'},
+        },
+        max_length=2048,
+    )
+    benchmarks = cfg.benchmarks
+    benchmarks.scene.reader.update(data_file=str(tmp_path / 'aid.jsonl'), image_source=source, truth_from='question_id')
+    benchmarks.refer.reader.update(data_file=str(tmp_path / 'referring.jsonl'), image_source=source, image_suffix='')
+    benchmarks.scene.metrics, benchmarks.refer.metrics = [{'type': 'ExactMatch'}], [{'type': 'RotatedGrounding'}]
+    link_parts(cfg).dump(tmp_path / 'original.py')
+    code, output = run(TOOL, tmp_path / 'original.py', PARITY / 'geochat-tiny', '--work-dir', tmp_path / 'out')
+    assert code == 0, output
+    assert '| refer ' in output
+    rows = (tmp_path / 'out' / 'predictions.jsonl').read_text().splitlines()
+    assert len(rows) == 2 * len(names)
+    assert len(list((tmp_path / 'out' / 'pictures').iterdir())) == len(names)
