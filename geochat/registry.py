@@ -158,13 +158,15 @@ CHAT_TEMPLATES = Registry('chat template', locations=('geochat.prompts',))
 # Whole models and data preprocessors.
 MODELS = Registry('model', parent=mmengine_registry.MODELS, locations=('geochat.models',))
 # Instruction data, benchmark readers and what prepares their files.
-DATASETS = Registry('dataset', parent=mmengine_registry.DATASETS, locations=('geochat.datasets',))
+DATASETS = Registry('dataset', parent=mmengine_registry.DATASETS, locations=('geochat.datasets', 'mmengine.dataset'))
 # Which records form a batch, and in which order.
-DATA_SAMPLERS = Registry('data sampler', parent=mmengine_registry.DATA_SAMPLERS, locations=('geochat.datasets',))
+DATA_SAMPLERS = Registry(
+    'data sampler', parent=mmengine_registry.DATA_SAMPLERS, locations=('geochat.datasets', 'mmengine.dataset')
+)
 # Image sources, image transforms and the sample processor.
 TRANSFORMS = Registry('transform', parent=mmengine_registry.TRANSFORMS, locations=('geochat.datasets',))
 # Collate functions.
-FUNCTIONS = Registry('function', parent=mmengine_registry.FUNCTIONS, locations=('geochat.datasets',))
+FUNCTIONS = Registry('function', parent=mmengine_registry.FUNCTIONS, locations=('geochat.datasets', 'mmengine.dataset'))
 # Scores of answers.
 METRICS = Registry('metric', parent=mmengine_registry.METRICS, locations=('geochat.evaluation.metrics',))
 # What happens around a training step.
@@ -183,7 +185,9 @@ PARAM_SCHEDULERS = Registry(
 # The lines that a run prints.
 LOG_PROCESSORS = Registry('log processor', parent=mmengine_registry.LOG_PROCESSORS, locations=('geochat.engine.hooks',))
 # Pictures of boxes and phrases.
-VISUALIZERS = Registry('visualizer', parent=mmengine_registry.VISUALIZERS, locations=('geochat.visualization',))
+VISUALIZERS = Registry(
+    'visualizer', parent=mmengine_registry.VISUALIZERS, locations=('geochat.visualization', 'mmengine.visualization')
+)
 # Families without members of our own: MMEngine looks for each under the default scope, and warns where it finds none.
 OPTIMIZERS = Registry('optimizer', parent=mmengine_registry.OPTIMIZERS)
 OPTIM_WRAPPER_CONSTRUCTORS = Registry(

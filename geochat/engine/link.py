@@ -7,7 +7,7 @@ from typing import Any
 from mmengine.config import Config
 
 from geochat.engine.config import ConfigError, as_config, resolve, takes
-from geochat.registry import DATASETS, PART_REGISTRIES, VISION_ENCODERS
+from geochat.registry import DATA_SAMPLERS, DATASETS, PART_REGISTRIES, VISION_ENCODERS
 
 DATALOADERS = ('train_dataloader', 'val_dataloader')
 
@@ -17,8 +17,8 @@ def link_parts(cfg: Config | Mapping[str, Any]) -> Config:
 
     The model gets ``vision_encoder``, ``projector`` and ``llm``; every dataset that takes them gets ``processor`` (the
     tokenizer and chat template of the LLM, the picture size and colours of the vision encoder) and ``box_codec``; the
-    benchmark loop gets these, ``benchmarks`` and ``task_prompts``. What stood in those places is replaced, so that a
-    part is changed at the top of the config only, and linking again changes nothing.
+    benchmark loop gets these, ``benchmarks`` and ``task_prompts``. A sampler that takes ``batch_size`` gets its data
+    loader's. What stood in those places is replaced: each value is said once, and linking again changes nothing.
 
     Args:
         cfg: A config with the five parts at its top. It is not changed.
@@ -37,8 +37,11 @@ def link_parts(cfg: Config | Mapping[str, Any]) -> Config:
     _link_model(values)
     shared = {'processor': _processor(values), 'box_codec': values['box_codec']}
     for name in DATALOADERS:
-        for dataset in _datasets((values.get(name) or {}).get('dataset')):
+        loader = values.get(name) or {}
+        for dataset in _datasets(loader.get('dataset')):
             dataset.update({key: value for key, value in shared.items() if takes(DATASETS, dataset, key)})
+        if loader.get('sampler') and takes(DATA_SAMPLERS, loader['sampler'], 'batch_size'):
+            loader['sampler']['batch_size'] = loader['batch_size']
     if 'benchmarks' in values:
         _link_benchmarks(values, shared)
     return as_config(values, filename)

@@ -101,6 +101,14 @@ def test_every_dataset_gets_what_it_takes():
     assert linked.val_dataloader.dataset.to_dict() == first.to_dict()
 
 
+def test_a_sampler_gets_the_batch_size_of_its_data_loader():
+    loader = {'batch_size': 3, 'dataset': {'type': 'TakesNeither'}, 'sampler': {'type': 'LengthGroupedSampler'}}
+    plain = {**loader, 'sampler': {'type': 'DefaultSampler', 'shuffle': True}}
+    linked = link_parts(small_config(train_dataloader=loader, val_dataloader=plain))
+    assert linked.train_dataloader.sampler.batch_size == 3
+    assert 'batch_size' not in linked.val_dataloader.sampler
+
+
 def test_the_benchmark_loop_gets_templates_codec_and_processor():
     benchmarks = {'refer': {'reader': {'type': 'R'}, 'task': 'refer', 'metrics': []}}
     loop = link_parts(small_config(benchmarks=benchmarks, test_cfg={'batch_size': 4})).test_cfg
