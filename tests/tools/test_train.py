@@ -2,6 +2,7 @@
 
 import importlib.util
 import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -13,23 +14,30 @@ from small_run import small_run, write_data
 ROOT = Path(__file__).parents[2]
 
 
-def run(*arguments, **environment):
-    """Start ``python tools/train.py`` in a folder of the caller's choice and return its exit code and output."""
+def run(*arguments):
+    """Start ``python tools/train.py`` and return its exit code and output."""
+    return start([sys.executable, str(ROOT / 'tools' / 'train.py'), *map(str, arguments)])
+
+
+def start(command, **environment):
     variables = {
         **os.environ,
+        'PATH': os.pathsep.join((str(Path(sys.executable).parent), os.environ['PATH'])),
         'PYTHONPATH': os.pathsep.join((str(ROOT), str(ROOT / 'tests'))),
         'OMP_NUM_THREADS': '1',
         **environment,
     }
-    result = subprocess.run(
-        [sys.executable, str(ROOT / 'tools' / 'train.py'), *map(str, arguments)],
-        env=variables,
-        capture_output=True,
-        text=True,
-        timeout=180,
-        check=False,
-    )
+    result = subprocess.run(command, env=variables, capture_output=True, text=True, timeout=240, check=False)
     return result.returncode, result.stdout + result.stderr
+
+
+def run_on_two(*arguments):
+    """Start ``tools/dist_train.sh`` with two processes; further arguments are those of ``tools/train.py``."""
+    with socket.socket() as probe:
+        probe.bind(('127.0.0.1', 0))
+        port = probe.getsockname()[1]
+    config, *others = map(str, arguments)
+    return start(['bash', str(ROOT / 'tools' / 'dist_train.sh'), config, '2', *others], PORT=str(port))
 
 
 @pytest.fixture
@@ -59,8 +67,9 @@ max_length = 96
 """
 
 
-@pytest.mark.slow
-def test_a_tiny_child_of_the_7b_config_trains_with_deepspeed_and_no_launcher(tmp_path):
+@pytest.fixture
+def child_of_7b(tmp_path):
+    """Write the tiny child's config and data, and return its path."""
     write_data(tmp_path)
     config = tmp_path / 'tiny_child.py'
     config.write_text(
@@ -72,13 +81,43 @@ def test_a_tiny_child_of_the_7b_config_trains_with_deepspeed_and_no_launcher(tmp
             images=str(tmp_path / 'images'),
         )
     )
-    code, output = run(config, '--work-dir', tmp_path / 'run')
+    return config
+
+
+@pytest.mark.slow
+def test_a_tiny_child_of_the_7b_config_trains_with_deepspeed_and_no_launcher(child_of_7b, tmp_path):
+    code, output = run(child_of_7b, '--work-dir', tmp_path / 'run')
     assert code == 0, output
     assert 'carry loss' in output  # the first sample is shown
     assert 'step 3/3 (100 %)' in output
     assert (tmp_path / 'run' / 'iter_3.pth').is_dir()
     assert (tmp_path / 'run' / 'model' / 'model.safetensors').is_file()
     assert 'Failed to search registry' not in output
+
+
+def check_whole(folder):
+    from safetensors.torch import load_file
+
+    assert all(weight.numel() for weight in load_file(folder / 'model.safetensors').values())
+
+
+@pytest.mark.slow
+def test_the_child_saves_and_resumes_on_two_processes(child_of_7b, tmp_path):
+    work_dir = ['--work-dir', tmp_path / 'run', '--cfg-options']
+    code, output = run_on_two(child_of_7b, *work_dir, 'train_cfg.max_epochs=1')
+    assert code == 0, output
+    assert 'step 2/2 (100 %)' in output  # twelve records, two in a micro-batch, two micro-batches, two processes
+    code, output = run_on_two(child_of_7b, '--resume', *work_dir, 'train_cfg.max_epochs=2')
+    assert code == 0, output
+    assert 'Training from step 2 on to step 4' in output
+    check_whole(tmp_path / 'run' / 'model')
+
+
+@pytest.mark.slow
+def test_zero_3_leaves_whole_weights_in_the_model_folder(child_of_7b, tmp_path):
+    code, output = run_on_two(child_of_7b, '--work-dir', tmp_path / 'run', '--cfg-options', 'strategy.zero_stage=3')
+    assert code == 0, output
+    check_whole(tmp_path / 'run' / 'model')
 
 
 @pytest.mark.slow
