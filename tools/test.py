@@ -63,8 +63,8 @@ def score(args: argparse.Namespace) -> None:
     """Score answers of an earlier run."""
     from geochat.engine.benchmark import score_predictions, score_table
 
-    results = score_predictions(args.config, args.predictions, args.cfg_options, args.benchmarks, args.work_dir)
-    print(score_table(results))
+    scored = score_predictions(args.config, args.predictions, args.cfg_options, args.benchmarks, args.work_dir)
+    print(score_table(*scored))
 
 
 def main() -> None:

@@ -45,6 +45,7 @@ class Benchmark:
         codec: The model's box language.
         metrics: What answers are scored by.
         max_new_tokens: Most tokens of an answer.
+        shown: Names of the scores that stand in the table; None shows all but those of groups of questions.
     """
 
     def __init__(
@@ -55,6 +56,7 @@ class Benchmark:
         codec: 'BoxCodec',
         metrics: Sequence['BaseMetric'],
         max_new_tokens: int = DEFAULT_MAX_NEW_TOKENS,
+        shown: Sequence[str] | None = None,
     ):
         self.name = name
         self.reader = reader
@@ -62,6 +64,7 @@ class Benchmark:
         self.codec = codec
         self.metrics = metrics
         self.max_new_tokens = max_new_tokens
+        self.shown = shown
 
     def prompt(self, question: Question, image_size: tuple[int, int] | None) -> str:
         """Put a question into the user's words, without the image placeholders."""
@@ -141,7 +144,8 @@ def build_benchmarks(
     """Build benchmarks from a config.
 
     Args:
-        benchmarks: Settings by name: ``reader``, ``task``, ``metrics`` and, where answers are long, ``max_new_tokens``.
+        benchmarks: Settings by name: ``reader``, ``task``, ``metrics`` and, as :class:`Benchmark` takes them,
+            ``max_new_tokens`` and ``shown``.
         task_prompts: Settings of the task prompt templates by task.
         box_codec: Settings of the box codec.
         names: Which benchmarks; None takes all.
@@ -160,8 +164,8 @@ def build_benchmarks(
         reader = DATASETS.build(dict(settings['reader']))
         task = TASK_PROMPT_TEMPLATES.build(dict(task_prompts[settings['task']]))
         metrics = [METRICS.build(dict(metric)) for metric in settings['metrics']]
-        limit = settings.get('max_new_tokens', DEFAULT_MAX_NEW_TOKENS)
-        built.append(Benchmark(name, reader, task, codec, metrics, limit))
+        further = {key: settings[key] for key in ('max_new_tokens', 'shown') if key in settings}
+        built.append(Benchmark(name, reader, task, codec, metrics, **further))
     return built
 
 
@@ -222,7 +226,7 @@ def score_predictions(
     cfg_options: Mapping[str, Any] | Sequence[str] = (),
     names: Sequence[str] | None = None,
     work_dir: str | Path | None = None,
-) -> dict[str, dict[str, Scores]]:
+) -> tuple[list[Benchmark], dict[str, dict[str, Scores]]]:
     """Score the answers of an earlier run once more, without its model: with other metrics, or another box codec.
 
     Args:
@@ -233,7 +237,7 @@ def score_predictions(
         work_dir: Where ``metrics.json`` goes; None writes nothing.
 
     Returns:
-        Scores by benchmark, as :func:`write_metrics` takes them.
+        The benchmarks, and their scores as :func:`score_table` takes them.
 
     Raises:
         ConfigError: If the config has no such benchmark.
@@ -249,7 +253,7 @@ def score_predictions(
         results[benchmark.name] = {'score': benchmark.score(answers), **compare(benchmark, answers, comparisons)}
     if work_dir is not None:
         write_metrics(results, built, Path(work_dir) / 'metrics.json', source=str(predictions))
-    return results
+    return built, results
 
 
 def _answers_again(benchmark: Benchmark, rows: Mapping[str, Mapping[str, Any]], path: str | Path) -> list[Answer]:
@@ -297,26 +301,38 @@ COUNTS = ('questions', 'malformed')
 """Scores that count answers; they head a benchmark's rows in the table."""
 
 
-def score_table(results: Mapping[str, Mapping[str, Scores]]) -> str:
-    """Lay out the scores of all benchmarks, with what they are compared with, as one table.
+def score_table(benchmarks: Sequence[Benchmark], results: Mapping[str, Mapping[str, Scores]]) -> str:
+    """Lay out the scores of benchmarks, with what they are compared with, as one table.
 
-    Scores of groups of questions, such as ``size=small/acc@0.5``, are left to ``metrics.json``.
+    Args:
+        benchmarks: The benchmarks, in the order of the table.
+        results: By benchmark: ``score``, and the scores of what it is compared with.
     """
     from terminaltables import AsciiTable
 
     comparisons = [name for name in COMPARISONS if any(name in scores for scores in results.values())]
     rows = [['benchmark', *COUNTS, 'metric', 'score', *comparisons]]
-    for benchmark, scores in results.items():
-        head = [benchmark, *(_number(scores['score'].get(name)) for name in COUNTS)]
-        for metric, value in scores['score'].items():
-            if metric in COUNTS or '=' in metric:
-                continue
-            others = [scores.get(name, {}).get(metric) for name in comparisons]
-            rows.append([*head, metric, *map(_number, (value, *others))])
+    for benchmark in benchmarks:
+        scores = results[benchmark.name]
+        head = [benchmark.name, *(_number(scores['score'].get(name)) for name in COUNTS)]
+        for metric in _shown(benchmark, scores['score']):
+            columns = ('score', *comparisons)
+            rows.append([*head, metric, *(_number(scores.get(column, {}).get(metric)) for column in columns)])
             head = [''] * len(head)
     table = AsciiTable(rows)
     table.justify_columns = {column: 'right' for column in range(1, len(rows[0])) if column != len(COUNTS) + 1}
-    return table.table
+    return '\n'.join([table.table, *(f'{name}: {COMPARISONS[name]}' for name in comparisons)])
+
+
+def _shown(benchmark: Benchmark, scores: Scores) -> list[str]:
+    """Names of the scores in the table; those of groups, such as ``size=small/acc@0.5``, are left to the file."""
+    if benchmark.shown is None:
+        return [name for name in scores if name not in COUNTS and '=' not in name]
+    for name in benchmark.shown:
+        if name not in scores:
+            known = ', '.join(near_misses(name, scores) or sorted(scores))
+            raise ConfigError(f'benchmarks.{benchmark.name}.shown: there is no score {name!r}, but {known}')
+    return list(benchmark.shown)
 
 
 def _number(value: float | None) -> str:

@@ -66,11 +66,18 @@ def build_runner(
         cfg.load_from = str(load_from)
     if amp:
         _turn_on_amp(cfg)
+    if cfg.get('strategy') and cfg.get('test_after_training'):
+        raise ConfigError('test_after_training does not work with a strategy: test the model with tools/test.py')
     check_parts(cfg)
     if resume:
         _check_resumable(Path(cfg.work_dir))
     runner = (GeoChatFlexibleRunner if cfg.get('strategy') else GeoChatRunner).from_cfg(cfg)
     prepare_data(cfg)
+    if cfg.get('test_after_training') or not training:
+        # The loop is built now, so that a benchmark that cannot run is known before hours of training.
+        benchmarks = runner.test_loop.benchmarks
+        listed = ', '.join(f'{benchmark.name} ({len(benchmark.reader)} questions)' for benchmark in benchmarks)
+        runner.logger.info(f'To be tested with: {listed}')
     return runner
 
 

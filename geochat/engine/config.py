@@ -42,7 +42,7 @@ DATALOADER_KEYS = (
 )
 """Settings of a data loader: MMEngine's six, then those of PyTorch's ``DataLoader``."""
 
-BENCHMARK_KEYS = ('reader', 'task', 'metrics', 'max_new_tokens')
+BENCHMARK_KEYS = ('reader', 'task', 'metrics', 'max_new_tokens', 'shown')
 """Settings of a benchmark."""
 
 REGISTRY_OF_KEY: dict[str, Registry] = {

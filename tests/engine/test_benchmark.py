@@ -99,14 +99,14 @@ def test_written_answers_score_the_same_without_a_model(benchmarks, tmp_path):
         'refer': answers(benchmarks['refer'], [BOX, '', '']),
     }
     write_predictions(said, tmp_path / 'predictions.jsonl')
-    results = score_predictions(tmp_path / 'run.py', tmp_path / 'predictions.jsonl', work_dir=tmp_path / 'again')
+    _, results = score_predictions(tmp_path / 'run.py', tmp_path / 'predictions.jsonl', work_dir=tmp_path / 'again')
     for name, benchmark in benchmarks.items():
         assert results[name]['score'] == benchmark.score(said[name])
     assert set(results['refer']) == {'score', 'majority', 'angle_0'}
     written = json.loads((tmp_path / 'again' / 'metrics.json').read_text())
     assert written['results'] == results
     assert written['source'] == str(tmp_path / 'predictions.jsonl')
-    only = score_predictions(tmp_path / 'run.py', tmp_path / 'predictions.jsonl', names=['refer'])
+    _, only = score_predictions(tmp_path / 'run.py', tmp_path / 'predictions.jsonl', names=['refer'])
     assert list(only) == ['refer']
 
 
@@ -141,21 +141,37 @@ def test_a_benchmark_that_does_not_exist(tmp_path):
         build_benchmarks(cfg.benchmarks, cfg.task_prompts, cfg.box_codec, ['scenes'])
 
 
-def test_the_table_has_a_column_for_each_comparison_and_no_groups():
-    refer = {'acc@0.5': 0.61239, 'boxes': 510, 'questions': 500, 'malformed': 3, 'size=small/acc@0.5': 0.5}
-    table = score_table(
-        {
-            'scene': {'score': {'accuracy': 0.98}, 'majority': {'accuracy': 0.2}},
-            'refer': {'score': refer, 'angle_0': {**refer, 'acc@0.5': 0.3}},
-        }
-    )
-    rows = [[cell.strip() for cell in line.strip('|').split('|')] for line in table.split('\n') if '|' in line]
+RESULTS = {
+    'scene': {'score': {'accuracy': 0.98}, 'majority': {'accuracy': 0.2}},
+    'refer': {
+        'score': {'acc@0.5': 0.61239, 'boxes': 510, 'questions': 500, 'malformed': 3, 'size=small/acc@0.5': 0.5},
+        'angle_0': {'acc@0.5': 0.3, 'boxes': 510},
+    },
+}
+
+
+def table_rows(benchmarks):
+    table = score_table(list(benchmarks.values()), RESULTS)
+    return [[cell.strip() for cell in line.strip('|').split('|')] for line in table.split('\n') if '|' in line], table
+
+
+def test_the_table_has_a_column_for_each_comparison_and_no_groups(benchmarks):
+    rows, table = table_rows(benchmarks)
     assert rows == [
         ['benchmark', 'questions', 'malformed', 'metric', 'score', 'majority', 'angle_0'],
         ['scene', '', '', 'accuracy', '0.980', '0.200', ''],
         ['refer', '500', '3', 'acc@0.5', '0.612', '', '0.300'],
         ['', '', '', 'boxes', '510', '', '510'],
     ]
+    assert "angle_0: the model's answers with the angle of every box set to 0" in table
+
+
+def test_the_table_shows_chosen_scores(benchmarks):
+    benchmarks['refer'].shown = ('acc@0.5',)
+    assert [row[3] for row in table_rows(benchmarks)[0]] == ['metric', 'accuracy', 'acc@0.5']
+    benchmarks['refer'].shown = ('acc@0.6',)
+    with pytest.raises(ConfigError, match=r"benchmarks\.refer\.shown: there is no score 'acc@0\.6', but acc@0\.5"):
+        table_rows(benchmarks)
 
 
 def test_a_file_is_replaced_whole(tmp_path):

@@ -8,7 +8,7 @@ from PIL import Image
 from small_run import small_run
 
 from geochat.datasets import collate_samples
-from geochat.engine import build_runner
+from geochat.engine import ConfigError, build_runner
 from geochat.engine.loops.benchmark import Prompts, box_labels
 from geochat.generation import generate
 
@@ -41,7 +41,7 @@ def test_a_run_writes_answers_scores_and_pictures(runner, tmp_path):
 
 
 def test_a_batch_answers_as_each_question_alone(runner):
-    loop = runner.build_test_loop(runner._test_loop)
+    loop = runner.test_loop
     runner.model.eval()
     for benchmark in loop.benchmarks:
         prompts = Prompts(benchmark, loop.processor)
@@ -52,7 +52,7 @@ def test_a_batch_answers_as_each_question_alone(runner):
 
 
 def test_grey_pictures_have_the_size_of_the_real_ones(runner):
-    loop = runner.build_test_loop(runner._test_loop)
+    loop = runner.test_loop
     prompts = Prompts(loop.benchmarks[0], loop.processor, show_grey=True)
     assert prompts.image_sizes == [(28, 28), (28, 28), (56, 28)]
     pixels = prompts[0]['pixels'][0]
@@ -68,13 +68,12 @@ def test_chosen_benchmarks_only(tmp_path):
 
 
 def test_a_comparison_that_does_not_exist(tmp_path):
-    runner = build_runner(small_run(tmp_path, test_cfg={'comparisons': ['gray']}), training=False)
-    with pytest.raises(ValueError, match=r"test_cfg\.comparisons: 'gray' is none of majority, grey, angle_0"):
-        runner.test()
+    with pytest.raises(ConfigError, match=r"test_cfg\.comparisons: 'gray' is none of majority, grey, angle_0"):
+        build_runner(small_run(tmp_path, test_cfg={'comparisons': ['gray']}), training=False)
 
 
 def test_a_box_is_labelled_with_its_phrase(runner):
-    loop = runner.build_test_loop(runner._test_loop)
+    loop = runner.test_loop
     refer = loop.benchmarks[1]
     text = '{<70><70><80><80>|<0>} and <p>two ships</p> {<1><2><30><40>|<5>}{<50><50><60><60>|<0>}'
     answer = refer.answer(refer.reader[0], '', text, (28, 28))

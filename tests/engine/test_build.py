@@ -146,6 +146,24 @@ def test_testing_needs_nothing_of_training(tmp_path):
     assert 'train_dataloader' not in runner.cfg
 
 
+def test_a_benchmark_that_cannot_run_is_known_before_training(tmp_path):
+    cfg = small_run(tmp_path, test_after_training=True)
+    (tmp_path / 'refer.jsonl').unlink()
+    with pytest.raises(FileNotFoundError, match=r'refer\.jsonl'):
+        build_runner(cfg)
+
+
+def test_no_benchmarks_to_test_with(tmp_path):
+    with pytest.raises(ConfigError, match='the config has no benchmarks to test with'):
+        build_runner(small_run(tmp_path, benchmarks={}), training=False)
+
+
+def test_a_strategy_does_not_test(tmp_path):
+    cfg = small_run(tmp_path, test_after_training=True, strategy={'type': 'DeepSpeedStrategy'})
+    with pytest.raises(ConfigError, match='test_after_training does not work with a strategy'):
+        build_runner(cfg)
+
+
 def test_data_is_prepared_before_anything_reads_it(tmp_path):
     cfg = small_run(tmp_path, data_preparation=[{'type': 'small_run.SmallData', 'folder': str(tmp_path)}])
     (tmp_path / 'train.jsonl').unlink()

@@ -28,6 +28,7 @@ benchmarks = dict(
         reader=dict(type=ReferringBenchmark, data_file='data/scenes/referring.jsonl', image_source=_pictures),
         task='refer',
         metrics=[dict(type=RotatedGrounding)],
+        shown=('acc@0.25', 'acc@0.5'),
         max_new_tokens=64,
     ),
     identify=dict(

@@ -32,6 +32,9 @@ class ProgressHook(LoggerHook):
         runner.logger.info(line)
         runner.visualizer.add_scalars(scalars, step=runner.iter + 1, file_path=self.json_log_path)
 
+    def after_test_epoch(self, runner: Any, metrics: Mapping[str, float] | None = None) -> None:
+        """Do nothing: the benchmark loop prints a table of its own, and writes its own files."""
+
 
 @LOG_PROCESSORS.register_module()
 class ProgressLine(LogProcessor):

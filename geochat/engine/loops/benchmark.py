@@ -23,6 +23,7 @@ from geochat.engine.benchmark import (
     write_metrics,
     write_predictions,
 )
+from geochat.engine.config import ConfigError
 from geochat.engine.loops.step import bare_model
 from geochat.generation import generate
 from geochat.registry import LOOPS, TRANSFORMS
@@ -54,7 +55,7 @@ class BenchmarkLoop(BaseLoop):
         num_pictures: Pictures that are drawn for each benchmark whose answers have boxes.
 
     Raises:
-        ValueError: If a comparison is unknown.
+        ConfigError: If a comparison or a benchmark is unknown.
     """
 
     def __init__(
@@ -75,7 +76,7 @@ class BenchmarkLoop(BaseLoop):
         super().__init__(runner, [])
         for name in comparisons:
             if name not in COMPARISONS:
-                raise ValueError(f'test_cfg.comparisons: {name!r} is none of {", ".join(COMPARISONS)}')
+                raise ConfigError(f'test_cfg.comparisons: {name!r} is none of {", ".join(COMPARISONS)}')
         self.benchmarks = build_benchmarks(benchmarks, task_prompts, box_codec, names)
         self.processor = TRANSFORMS.build(dict(processor))
         self.comparisons = comparisons
@@ -107,7 +108,7 @@ class BenchmarkLoop(BaseLoop):
         }
         runner.call_hook('after_test_epoch', metrics=scores)
         runner.call_hook('after_test')
-        runner.logger.info(f'Scores, written to {runner.work_dir}:\n{score_table(results)}')
+        runner.logger.info(f'Scores, written to {runner.work_dir}:\n{score_table(self.benchmarks, results)}')
         return scores
 
     def ask(self, benchmark: Benchmark, show_grey: bool = False) -> list[Answer]:
