@@ -11,37 +11,48 @@ import re
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
+CONFIG = ROOT / 'configs' / 'geochat_tiny.py'
 
 COMMANDS = {
     'nothing': ['-c', 'pass'],
     'import geochat': ['-c', 'import geochat'],
-    'tools/train.py --help': ['tools/train.py', '--help'],
-    'tools/test.py --help': ['tools/test.py', '--help'],
+    'tools/train.py --help': [str(ROOT / 'tools' / 'train.py'), '--help'],
+    'tools/test.py --help': [str(ROOT / 'tools' / 'test.py'), '--help'],
+    'tools/test.py --predictions': [str(ROOT / 'tools' / 'test.py'), str(CONFIG), '--predictions', 'predictions.jsonl'],
 }
+"""Name and arguments of Python. The last one scores answers without a model."""
 
-HEAVY = (
-    'torch',
-    'transformers',
-    'peft',
-    'deepspeed',
-    'mmrotate',
-    'mmdet',
-    'mmcv',
-    'mmengine',
-    'cv2',
-    'matplotlib',
-    'scipy',
-)
+HEAVY = ('torch', 'transformers', 'peft', 'deepspeed', 'mmrotate', 'mmdet', 'mmcv', 'mmengine', 'cv2', 'scipy')
 
 
-def run_once(arguments: list[str]) -> tuple[float, float]:
-    """Run a Python process and return its wall time in seconds and its peak memory in MB."""
+def write_predictions(folder: Path, questions: int) -> None:
+    """Write the files of the built-in scenes and true answers to their referring questions into a folder."""
+    from geochat.datasets import SceneFiles
+    from geochat.engine import benchmark, load_config
+
+    cfg = load_config(CONFIG)
+    root = Path(cfg.benchmarks.refer.reader.data_file).parent
+    size = (cfg.data_preparation[0].image_size,) * 2
+    os.chdir(folder)
+    SceneFiles(str(root), size[0], num_train=1, num_val=1, num_test=questions).prepare()
+    (refer,) = benchmark.build_benchmarks(cfg.benchmarks, cfg.task_prompts, cfg.box_codec, ['refer'])
+    answers = [
+        refer.answer(question, refer.prompt(question, size), refer.codec.encode(question.truth['boxes'], size), size)
+        for question in refer.reader
+    ]
+    benchmark.write_predictions({'refer': answers}, folder / 'predictions.jsonl')
+
+
+def run_once(arguments: list[str], folder: Path) -> tuple[float, float]:
+    """Run a Python process in a folder and return its wall time in seconds and its peak memory in MB."""
     start = time.perf_counter()
-    process = subprocess.Popen([sys.executable, *arguments], cwd=ROOT, stdout=subprocess.DEVNULL)
+    process = subprocess.Popen([sys.executable, *arguments], cwd=folder, stdout=subprocess.DEVNULL)
     _, status, usage = os.wait4(process.pid, 0)
     seconds = time.perf_counter() - start
     process.returncode = os.waitstatus_to_exitcode(status)
@@ -50,25 +61,25 @@ def run_once(arguments: list[str]) -> tuple[float, float]:
     return seconds, usage.ru_maxrss / 1024
 
 
-def imported_packages(arguments: list[str]) -> list[str]:
+def imported_packages(arguments: list[str], folder: Path) -> list[str]:
     """Return the heavy packages that a Python process imports."""
     command = [sys.executable, '-X', 'importtime', *arguments]
-    trace = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stderr
+    trace = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=True).stderr
     modules = set(re.findall(r'^import time:.*\| +(\w+)$', trace, re.MULTILINE))
     return [name for name in HEAVY if name in modules]
 
 
-def measure(arguments: list[str], repeats: int) -> dict:
+def measure(arguments: list[str], folder: Path, repeats: int) -> dict[str, Any]:
     """Run a command ``repeats`` times after one that fills the file cache."""
-    run_once(arguments)
-    runs = [run_once(arguments) for _ in range(repeats)]
+    imports = imported_packages(arguments, folder)
+    runs = [run_once(arguments, folder) for _ in range(repeats)]
     seconds = [run[0] for run in runs]
     return {
         'median_s': round(statistics.median(seconds), 3),
         'min_s': round(min(seconds), 3),
         'max_s': round(max(seconds), 3),
         'peak_mb': round(max(run[1] for run in runs), 1),
-        'imports': imported_packages(arguments),
+        'imports': imports,
     }
 
 
@@ -76,15 +87,21 @@ def main() -> None:
     """Measure every command, print a table and write the figures."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument('--repeats', type=int, default=5, help='runs of each command')
+    parser.add_argument('--questions', type=int, default=500, help='answers that are scored')
     parser.add_argument('--json', type=Path, help='file to write the figures to')
     args = parser.parse_args()
-    figures = {name: measure(arguments, args.repeats) for name, arguments in COMMANDS.items()}
-    print(f'{"command":32} {"median":>8} {"peak":>9}  imports')
+    report = args.json.resolve() if args.json else None
+    with tempfile.TemporaryDirectory(prefix='geochat-startup-') as scratch:
+        folder = Path(scratch)
+        write_predictions(folder, args.questions)
+        figures = {name: measure(arguments, folder, args.repeats) for name, arguments in COMMANDS.items()}
+        os.chdir(ROOT)
+    print(f'{"command":28} {"median":>8} {"peak":>9}  imports')
     for name, figure in figures.items():
-        print(f'{name:32} {figure["median_s"]:6.2f} s {figure["peak_mb"]:6.0f} MB  {" ".join(figure["imports"])}')
-    if args.json:
-        report = {'python': platform.python_version(), 'cores': os.cpu_count(), 'commands': figures}
-        args.json.write_text(json.dumps(report, indent=2) + '\n', encoding='utf-8')
+        print(f'{name:28} {figure["median_s"]:6.2f} s {figure["peak_mb"]:6.0f} MB  {" ".join(figure["imports"])}')
+    if report:
+        content = {'python': platform.python_version(), 'cores': os.cpu_count(), 'commands': figures}
+        report.write_text(json.dumps(content, indent=2) + '\n', encoding='utf-8')
 
 
 if __name__ == '__main__':

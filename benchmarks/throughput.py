@@ -279,6 +279,7 @@ def main() -> None:
         os.environ.setdefault('DS_ACCELERATOR', 'cpu')  # otherwise DeepSpeed, which transformers imports, warns
     # MMEngine looks whether the optimizer's step is still the one that it knows; the stopwatch is around it.
     warnings.filterwarnings('ignore', message='Seems like `optimizer.step')
+    path = args.json.resolve() if args.json else None
     report: dict[str, Any] = {'machine': machine(torch.get_num_threads()), 'shapes': {}}
     with tempfile.TemporaryDirectory(prefix='geochat-throughput-') as scratch:
         os.chdir(scratch)  # the scenes' files are written there
@@ -287,8 +288,9 @@ def main() -> None:
             answering = measure_answering(shape, Path(scratch), args.questions, args.new_tokens)
             report['shapes'][shape] = {'training': training, 'answering': answering}
             print_figures(shape, training, answering)
-    if args.json:
-        args.json.write_text(json.dumps(report, indent=2) + '\n', encoding='utf-8')
+        os.chdir(ROOT)
+    if path:
+        path.write_text(json.dumps(report, indent=2) + '\n', encoding='utf-8')
 
 
 if __name__ == '__main__':
