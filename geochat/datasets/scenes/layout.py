@@ -27,6 +27,7 @@ MIN_SIDE, MAX_SIDE = 0.12, 0.40
 GAP = 0.015
 """Least distance between two objects and between an object and the picture's edge."""
 
+_TWINS_SHARE = 0.55
 _MAX_TRIES = 60
 
 
@@ -199,9 +200,9 @@ def parse_name(name: str) -> tuple[str, int]:
 
 def _draw_categories(rng: random.Random) -> list[str]:
     """Draw the classes of one to six objects; most pictures of two and more hold several of one class."""
-    count = rng.choices((1, 2, 3, 4, 5, 6), weights=(2, 4, 5, 5, 4, 3))[0]
+    count = rng.choices((1, 2, 3, 4, 5, 6), weights=(5, 5, 5, 4, 3, 2))[0]
     names = list(CATEGORIES)
-    alike = 1 + (rng.random() < 0.8)
+    alike = 1 + (rng.random() < _TWINS_SHARE)
     while alike > 1 and alike < min(count, 5) and rng.random() < 0.4:
         alike += 1
     first = rng.choice(names)

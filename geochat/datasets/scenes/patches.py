@@ -2,30 +2,31 @@
 
 import numpy as np
 
-from geochat.datasets.scenes.layout import BACKGROUNDS, CATEGORIES, COLORS, Scene
+from geochat.datasets.scenes.layout import BACKGROUNDS, CATEGORIES, COLORS, Scene, SceneObject
 
 SIZES = ('small', 'normal', 'large')
 
-BIN_RANGE = (-20, 120)
-"""First and last per cent of the picture's side that a box's edges are told by."""
-
-TARGETS = {
+CHOICES = {
     'background': len(BACKGROUNDS),
     'category': len(CATEGORIES) + 1,
-    'color': len(COLORS) + 1,
-    'size': len(SIZES) + 1,
-    'row': 4,
-    'column': 4,
-    'left': BIN_RANGE[1] - BIN_RANGE[0] + 1,
-    'top': BIN_RANGE[1] - BIN_RANGE[0] + 1,
-    'right': BIN_RANGE[1] - BIN_RANGE[0] + 1,
-    'bottom': BIN_RANGE[1] - BIN_RANGE[0] + 1,
-    'angle': 91,
+    'color': len(COLORS),
+    'size': len(SIZES),
+    'row': 3,
+    'column': 3,
+    'center': 2,
 }
-"""Targets of a patch and how many values each has. Of those that an object gives, 0 stands for none."""
+"""Targets that are one of several values, and how many. Category 0 is none; center tells the patch under an object's
+centre from the others; row and column are the object's on the three-by-three grid."""
 
-BOX_TARGETS = ('left', 'top', 'right', 'bottom', 'angle')
-"""Targets in per cent and degrees, whose neighbouring values are nearly right; told only where there is an object."""
+NUMBERS = dict.fromkeys(('left', 'top', 'right', 'bottom'), (-20, 120)) | {'angle': (0, 90)}
+"""Targets that are numbers, and their first and last: the edges of the box before it is turned, in per cent of the
+picture's side, and its angle in degrees."""
+
+UNTOLD = -1000
+"""Value of a target where it has no meaning: what only an object has, in a patch that shows none."""
+
+TARGETS = (*CHOICES, *NUMBERS)
+"""The columns of :func:`patch_targets`."""
 
 _SAMPLES = 4
 _LEAST_SHARE = 0.2
@@ -50,9 +51,13 @@ def patch_owners(scene: Scene, side: int) -> np.ndarray:
     inside = (np.abs(along) <= w / 2) & (np.abs(across) <= h / 2)
     shares = inside.reshape(-1, side, _SAMPLES, side, _SAMPLES).mean(axis=(2, 4)).reshape(-1, side * side)
     owners = np.where(shares.max(axis=0) >= _LEAST_SHARE, shares.argmax(axis=0), -1)
-    for number, item in enumerate(scene.objects):
-        owners[int(item.cy * side) * side + int(item.cx * side)] = number
+    owners[center_patches(scene, side)] = np.arange(len(scene.objects))
     return owners
+
+
+def center_patches(scene: Scene, side: int) -> list[int]:
+    """Return the patch under each object's centre, counted row by row."""
+    return [int(item.cy * side) * side + int(item.cx * side) for item in scene.objects]
 
 
 def patch_targets(scene: Scene, side: int) -> np.ndarray:
@@ -63,23 +68,27 @@ def patch_targets(scene: Scene, side: int) -> np.ndarray:
         side: Patches along a side.
 
     Returns:
-        int64 array (side * side, len(TARGETS)) in the order of :data:`TARGETS`.
+        int64 array (side * side, len(TARGETS)), :data:`UNTOLD` where a target has no meaning.
     """
-    rows = [[0] * (len(TARGETS) - 1)] + [_object_targets(item) for item in scene.objects]
-    found = np.array(rows, dtype=np.int64)[patch_owners(scene, side) + 1]
-    background = np.full((len(found), 1), BACKGROUNDS.index(scene.background))
-    return np.hstack([background, found])
+    nothing = [0, *[UNTOLD] * (len(TARGETS) - 3)]
+    of_objects = np.array([nothing, *map(_object_targets, scene.objects)])[patch_owners(scene, side) + 1]
+    background = np.full(len(of_objects), BACKGROUNDS.index(scene.background))
+    center = np.zeros(len(of_objects), dtype=np.int64)
+    center[center_patches(scene, side)] = 1
+    before = len(CHOICES) - 2
+    return np.column_stack([background, of_objects[:, :before], center, of_objects[:, before:]])
 
 
-def _object_targets(item) -> list[int]:
+def _object_targets(item: SceneObject) -> list[int]:
+    """Return the targets that an object gives its patches, those of its centre patch apart."""
     cx, cy, w, h, angle = item.box
-    edges = 100 * np.array([cx - w / 2, cy - h / 2, cx + w / 2, cy + h / 2])
+    edges = (100 * side for side in (cx - w / 2, cy - h / 2, cx + w / 2, cy + h / 2))
     return [
         list(CATEGORIES).index(item.category) + 1,
-        list(COLORS).index(item.color) + 1,
-        SIZES.index(item.size) + 1,
-        int(item.cy * 3) + 1,
-        int(item.cx * 3) + 1,
-        *(np.rint(edges).astype(int) - BIN_RANGE[0]),
+        list(COLORS).index(item.color),
+        SIZES.index(item.size),
+        int(item.cy * 3),
+        int(item.cx * 3),
+        *map(round, edges),
         round(float(np.degrees(angle))),
     ]

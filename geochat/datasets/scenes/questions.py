@@ -20,7 +20,9 @@ REFER_WORDINGS = (
     '[refer] where is <p>{phrase}</p> ?',
     '[refer] where can I locate the <p>{phrase}</p> ?',
 )
-"""The first is GeoChat-Bench's; the others are GeoChat_Instruct's."""
+"""The first is GeoChat-Bench's, and that of half the turns; the others are GeoChat_Instruct's."""
+
+_REFER_SHARES = (2, 1, 1)
 
 IDENTIFY_WORDINGS = (
     '[identify] What is the object present at {box}',
@@ -28,19 +30,19 @@ IDENTIFY_WORDINGS = (
 )
 """GeoChat-Bench's, and GeoChat's demo's."""
 
-MAX_TURNS = 6
-"""Most turns of a dialogue."""
+OBJECTS_SHARE, LONE_OBJECT_SHARE = 0.7, 0.3
+"""Share of the dialogues that are about single objects, where there are several and where there is one."""
 
-SCENE_SHARE = 0.5
-"""Share of the dialogues that ask for the scene's class."""
-
-IDENTIFY_SHARE = 0.6
-"""Share of the objects that are identified rather than referred to, among those that may be either."""
+IDENTIFY_SHARE = 0.35
+"""Share of the objects that are identified rather than referred to."""
 
 EDGE = 0.02
 """How near (fraction of the picture) to a line of the three-by-three grid an object's place is in doubt."""
 
 _ROWS, _COLUMNS = ('top', '', 'bottom'), ('left', '', 'right')
+
+PLACES = tuple(' '.join(filter(None, names)) or 'center' for names in itertools.product(_ROWS, _COLUMNS))
+"""Names of the cells of the three-by-three grid, row by row."""
 
 BoxText = Callable[[int], str]
 """Gives the text of an object's box from its number in the scene."""
@@ -68,13 +70,8 @@ def describe(item: SceneObject) -> str:
 
 def place(item: SceneObject) -> str:
     """Return where an object's centre lies on the three-by-three grid; empty if that is in doubt."""
-    names = []
-    for value, words in ((item.cy, _ROWS), (item.cx, _COLUMNS)):
-        low, high = _cells(value)
-        if low != high:
-            return ''
-        names.append(words[low])
-    return ' '.join(filter(None, names)) or 'center'
+    (row, last_row), (column, last_column) = _cells(item.cy), _cells(item.cx)
+    return PLACES[3 * row + column] if (row, column) == (last_row, last_column) else ''
 
 
 def _cells(value: float) -> tuple[int, int]:
@@ -159,58 +156,47 @@ def draw_presence_class(scene: Scene, rng: random.Random, candidates: Sequence[s
 
 
 def draw_count_class(scene: Scene, rng: random.Random, candidates: Sequence[str] = tuple(CATEGORIES)) -> str:
-    """Draw a class to count, so that each count that can be had is equally likely."""
-    wanted = rng.choice(sorted({count(scene, name) for name in candidates}))
+    """Draw a class to count, the rarer large counts rather than the small ones."""
+    counts = sorted({count(scene, name) for name in candidates})
+    (wanted,) = rng.choices(counts, weights=[1 + number for number in counts])
     return rng.choice([name for name in candidates if count(scene, name) == wanted])
 
 
 def dialogue(scene: Scene, box_text: BoxText) -> list[Turn]:
-    """Ask up to six questions about a scene, in any order.
+    """Ask up to six questions about a scene, in any order: either about classes, or about single objects.
 
-    No turn gives away a later one's answer: no object is asked about twice; presence and count are asked of two
-    classes, before any turn that names them; and what is to be identified is of neither.
+    No turn gives away another's answer: each is about another class or another object, and what names an object's class
+    does not stand beside questions for classes.
 
     Args:
         scene: The scene.
         box_text: Gives the text of an object's box.
     """
     rng = random.Random(f'dialogue about {scene.name}')
-    sought = draw_presence_class(scene, rng)
-    counted = draw_count_class(scene, rng, [name for name in CATEGORIES if name != sought])
-    turns = [_Draft(presence_turn(scene, sought)), _Draft(count_turn(scene, counted))]
-    if rng.random() < SCENE_SHARE:
-        turns.append(_Draft(scene_turn(scene)))
-    numbers = rng.sample(range(len(scene.objects)), k=min(len(scene.objects), MAX_TURNS - len(turns)))
-    turns += filter(None, (_object_turn(scene, number, (sought, counted), box_text, rng) for number in numbers))
+    about_objects = rng.random() < (OBJECTS_SHARE if len(scene.objects) > 1 else LONE_OBJECT_SHARE)
+    turns = _object_turns(scene, box_text, rng) if about_objects else _class_turns(scene, rng)
     rng.shuffle(turns)
-    for position, category in enumerate((sought, counted)):
-        task = ('presence', 'count')[position]
-        first = next((place for place, draft in enumerate(turns) if draft.names == category), len(turns))
-        asked = next(place for place, draft in enumerate(turns) if draft.turn.task == task)
-        if first < asked:
-            turns.insert(first, turns.pop(asked))
-    return [draft.turn for draft in turns]
+    return turns
 
 
-@dataclass(frozen=True)
-class _Draft:
-    """A turn and the class that its words or its answer name, if they name an object's."""
+def _class_turns(scene: Scene, rng: random.Random) -> list[Turn]:
+    """Ask for the scene's class, three times whether there is an object of a class, and twice how many there are."""
+    turns, free = [scene_turn(scene)], list(CATEGORIES)
+    for draw, ask in ((draw_presence_class, presence_turn), (draw_count_class, count_turn)) * 2:
+        free.remove(category := draw(scene, rng, free))
+        turns.append(ask(scene, category))
+    turns.append(presence_turn(scene, draw_presence_class(scene, rng, free)))
+    return turns
 
-    turn: Turn
-    names: str = ''
 
-
-def _object_turn(
-    scene: Scene, number: int, set_classes: tuple[str, str], box_text: BoxText, rng: random.Random
-) -> _Draft | None:
-    """Refer to an object or have it identified; None if neither is possible."""
-    item = scene.objects[number]
-    phrases = referring_phrases(scene, number)
-    may_identify = item.category not in set_classes
-    if may_identify and (not phrases or rng.random() < IDENTIFY_SHARE):
-        turn = identify_turn(item, box_text(number), rng.choice(IDENTIFY_WORDINGS))
-    elif phrases:
-        turn = refer_turn(rng.choice(phrases), box_text(number), rng.choice(REFER_WORDINGS))
-    else:
-        return None
-    return _Draft(turn, item.category)
+def _object_turns(scene: Scene, box_text: BoxText, rng: random.Random) -> list[Turn]:
+    """Refer to each object or have it identified."""
+    turns = []
+    for number, item in enumerate(scene.objects):
+        phrases = referring_phrases(scene, number)
+        if not phrases or rng.random() < IDENTIFY_SHARE:
+            turns.append(identify_turn(item, box_text(number), rng.choice(IDENTIFY_WORDINGS)))
+        else:
+            (wording,) = rng.choices(REFER_WORDINGS, weights=_REFER_SHARES)
+            turns.append(refer_turn(rng.choice(phrases), box_text(number), wording))
+    return turns
