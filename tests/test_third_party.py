@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from small_parts import small_parts
 
 from geochat.plugins import load_plugins
 
@@ -251,3 +252,20 @@ def test_a_dumped_config_links_to_the_same_config(named_in_the_environment, tmp_
     again = load_config(tmp_path / 'dumped.py')
     assert again.to_dict() == linked.to_dict()
     assert link_parts(again).to_dict() == linked.to_dict()
+
+
+def test_a_part_that_nobody_registered_is_saved_for_testing_but_not_for_loading(tmp_path, monkeypatch):
+    """A config may import any class; a folder with weights may not, because that would let it call anything."""
+    from geochat.apis import build_model, load_model
+    from geochat.engine.checkpoint import load_checkpoint, save_model
+
+    monkeypatch.syspath_prepend(str(tmp_path))
+    (tmp_path / 'unregistered_parts.py').write_text(
+        'from torch import nn\n\n\nclass Plain(nn.Linear):\n    """A linear map."""\n'
+    )
+    parts = {**small_parts(), 'projector': {'type': 'unregistered_parts.Plain'}}
+    model = build_model(parts)
+    folder = save_model(model, {**parts, 'box_codec': {'type': 'geochat'}, 'task_prompts': {}}, tmp_path / 'model')
+    load_checkpoint(build_model(parts), folder)
+    with pytest.raises(KeyError, match=r"'unregistered_parts\.Plain' is not a registered projector"):
+        load_model(folder)

@@ -153,5 +153,6 @@ def _portable(key: str, settings: Mapping[str, Any]) -> dict[str, Any]:
 
 def _named(registry: Registry, settings: Mapping[str, Any]) -> dict[str, Any]:
     target = registry.resolve(settings['type'])
-    name = next(name for name, member in registry.names().items() if member is target)
-    return {**settings, 'type': name}
+    names = (name for name, member in registry.names().items() if member is target)
+    # A class that a config imported without registering it trains and tests by its path; load_model will refuse it.
+    return {**settings, 'type': next(names, settings['type'])}
