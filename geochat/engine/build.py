@@ -115,7 +115,11 @@ def _check_survived(cfg: Config, options: Mapping[str, Any]) -> None:
         except (KeyError, ConfigError):
             survived = False
         if not survived:
-            raise ConfigError(f'{key} is filled in from the five parts at the top of the config: set it there')
+            raise ConfigError(f'{key} is filled in from {_origin(key)}: set it there')
+
+
+def _origin(key: str) -> str:
+    return 'the data loader' if key.endswith('sampler.batch_size') else 'the five parts at the top of the config'
 
 
 def _turn_on_amp(cfg: Config) -> None:

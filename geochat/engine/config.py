@@ -36,11 +36,12 @@ TOP_LEVEL_KEYS = (
 """Settings of a run: GeoChat's in the first three rows, MMEngine's in the others."""
 
 DATALOADER_KEYS = (
-    *('dataset', 'sampler', 'batch_sampler', 'collate_fn', 'worker_init_fn', 'num_batch_per_epoch', 'batch_size'),
+    *('dataset', 'sampler', 'batch_sampler', 'collate_fn', 'worker_init_fn', 'num_batch_per_epoch'),
+    *('disable_subprocess_warning', 'batch_size'),
     *('num_workers', 'pin_memory', 'drop_last', 'timeout', 'multiprocessing_context', 'prefetch_factor'),
     *('persistent_workers', 'pin_memory_device'),
 )
-"""Settings of a data loader: MMEngine's six, then those of PyTorch's ``DataLoader``."""
+"""Settings of a data loader: MMEngine's seven, then those of PyTorch's ``DataLoader``."""
 
 BENCHMARK_KEYS = ('reader', 'task', 'metrics', 'max_new_tokens', 'shown')
 """Settings of a benchmark."""
@@ -170,29 +171,30 @@ def apply_options(cfg: Config, options: Mapping[str, Any]) -> Config:
     values = copy.deepcopy(cfg.to_dict())
     by_type_first = sorted(options, key=lambda key: (key.rpartition('.')[2] != 'type', key.count('.')))
     for key in by_type_first:
-        _set_value(values, key, options[key])
+        _changed(values, [], key.split('.'), options[key])
     return as_config(values, cfg.filename)
 
 
-def _set_value(values: dict, key: str, value: Any) -> None:
-    node, place, rest = values, [], key.split('.')
-    while True:
-        entry, rest = _next_entry(node, place, rest)
-        if isinstance(node, dict) and entry not in node:
-            _refuse_near_miss(node, place, entry)
-        if not rest:
-            break
-        if isinstance(node, dict) and node.get(entry) is None:  # a group of settings that is absent or switched off
-            node[entry] = {}
-        node, place = node[entry], [*place, str(entry)]
-    if entry == 'type':
+def _changed(node: Any, place: list[str], rest: list[str], value: Any) -> Any:
+    """Return a node with a value set at the rest of a dotted key; dicts and lists are changed in place."""
+    if isinstance(node, tuple):
+        return tuple(_changed(list(node), place, rest, value))
+    entry, rest = _next_entry(node, place, rest)
+    if isinstance(node, dict) and entry not in node:
+        _refuse_near_miss(node, place, entry)
+    if rest:
+        inner = node.get(entry) if isinstance(node, dict) else node[entry]
+        # A group of settings that is absent or switched off begins empty.
+        value = _changed({} if inner is None else inner, [*place, str(entry)], rest, value)
+    elif entry == 'type':
         _drop_settings(node, place, value)
     node[entry] = value
+    return node
 
 
-def value_at(cfg: Mapping[str, Any], key: str) -> Any:
+def value_at(cfg: Config, key: str) -> Any:
     """Return the value at a dotted key of :func:`apply_options`."""
-    node, place, rest = cfg.to_dict() if isinstance(cfg, Config) else cfg, [], key.split('.')
+    node, place, rest = cfg.to_dict(), [], key.split('.')
     while rest:
         entry, rest = _next_entry(node, place, rest)
         node, place = node[entry], [*place, str(entry)]
@@ -216,7 +218,7 @@ def _next_entry(node: Any, place: list[str], rest: list[str]) -> tuple[str | int
             if (joined := '.'.join(rest[:length])) in node:
                 return joined, rest[length:]
         return rest[0], rest[1:]
-    if isinstance(node, list):
+    if isinstance(node, list | tuple):
         if not rest[0].isdecimal() or int(rest[0]) >= len(node):
             raise ConfigError(f'{where} is a list of {len(node)}: {rest[0]!r} is not one of its indices')
         return int(rest[0]), rest[1:]
@@ -236,9 +238,13 @@ def _drop_settings(node: dict, place: list[str], new_type: str) -> None:
 
 
 def _same_part(old: str, new: str, registry: Registry | None) -> bool:
-    if registry is not None:
-        return resolve(registry, old) is resolve(registry, new)
-    return str(old).rpartition('.')[2] == str(new).rpartition('.')[2]
+    if registry is None:
+        return str(old).rpartition('.')[2] == str(new).rpartition('.')[2]
+    target = resolve(registry, new)
+    try:
+        return registry.resolve(old) is target
+    except KeyError:  # the old part may be of a package that is not here, which is why it is replaced
+        return False
 
 
 def resolve(registry: Registry, name: str) -> Any:
@@ -317,7 +323,7 @@ def _typed_dicts(node: Any, place: tuple[str, ...] = ()) -> Iterator[tuple[tuple
             yield place, node
         for key, value in node.items():
             yield from _typed_dicts(value, (*place, key))
-    elif isinstance(node, list):
+    elif isinstance(node, list | tuple):
         for index, value in enumerate(node):
             yield from _typed_dicts(value, (*place, str(index)))
 

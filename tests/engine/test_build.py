@@ -66,6 +66,12 @@ def test_an_option_for_a_place_that_linking_fills(tmp_path, key):
         prepare_config(small_run(tmp_path), {key: 3})
 
 
+def test_an_option_for_a_batch_size_of_a_sampler(tmp_path):
+    options = {'train_dataloader.sampler.type': 'LengthGroupedSampler', 'train_dataloader.sampler.batch_size': 3}
+    with pytest.raises(ConfigError, match=r'sampler\.batch_size is filled in from the data loader: set it there'):
+        prepare_config(small_run(tmp_path), options)
+
+
 def test_a_misspelt_setting_is_found_before_anything_is_built(tmp_path):
     with pytest.raises(ConfigError, match=r"benchmarks\.refer\.reader: .*no setting 'typs': did you mean 'types'"):
         build_runner(small_run(tmp_path), {'benchmarks.refer.reader.typs': ['ref']})

@@ -120,6 +120,13 @@ def test_options_do_not_change_the_config_they_are_applied_to():
     assert value_at(changed, 'llm.lora.r') == 8
 
 
+def test_an_entry_of_a_tuple_is_a_leaf_too(tmp_path):
+    cfg = load_config(write(tmp_path, NEW_STYLE), ['optim_wrapper.optimizer.betas.1=0.98'])
+    assert cfg.optim_wrapper.optimizer.betas == (0.9, 0.98)
+    with pytest.raises(ConfigError, match="betas is a list of 2: '2' is not one of its indices"):
+        load_config(write(tmp_path, NEW_STYLE), ['optim_wrapper.optimizer.betas.2=0.98'])
+
+
 def test_a_key_with_dots_in_it():
     cfg = Config({'optim_wrapper': {'paramwise_cfg': {'custom_keys': {'llm.lora': {'lr_mult': 1}}}}})
     key = 'optim_wrapper.paramwise_cfg.custom_keys.llm.lora.lr_mult'
@@ -172,6 +179,11 @@ def test_another_name_of_the_same_part_keeps_the_settings(codecs, caplog):
     changed = apply_options(cfg, {'box_codec.type': 'first'})
     assert changed.box_codec == {'type': 'first', 'bins': 50}
     assert not caplog.text
+
+
+def test_a_part_of_a_package_that_is_not_here_can_be_replaced(codecs):
+    cfg = Config({'box_codec': {'type': 'package_elsewhere.Codec', 'depth': 3}})
+    assert apply_options(cfg, {'box_codec.type': 'SecondCodec'}).box_codec == {'type': 'SecondCodec'}
 
 
 def test_a_changed_type_of_mmengine_drops_settings_too():
