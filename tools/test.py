@@ -43,18 +43,22 @@ def test(args: argparse.Namespace) -> None:
         os.environ.setdefault('DS_ACCELERATOR', 'cpu')  # otherwise DeepSpeed warns that it found no GPU
     from geochat.engine import build_runner, parse_options
     from geochat.engine.distributed import close_process_group
+    from geochat.models.weights import WeightsError
 
     options = parse_options(args.cfg_options)
     if args.benchmarks:
         options['test_cfg.names'] = args.benchmarks
-    runner = build_runner(
-        args.config,
-        cfg_options=options,
-        work_dir=args.work_dir,
-        launcher=args.launcher,
-        load_from=args.checkpoint,
-        training=False,
-    )
+    try:
+        runner = build_runner(
+            args.config,
+            cfg_options=options,
+            work_dir=args.work_dir,
+            launcher=args.launcher,
+            load_from=args.checkpoint,
+            training=False,
+        )
+    except WeightsError as error:
+        sys.exit(f'error: {error}')
     runner.test()
     close_process_group()
 

@@ -149,6 +149,11 @@ def test_slips_are_answered_in_one_line(folder, monkeypatch, arguments, message)
     assert '\n' not in str(stop.value)
 
 
+def test_weights_that_do_not_fit_are_named(folder, monkeypatch):
+    with pytest.raises(SystemExit, match=r'(?s)error: the weights do not fit the model: .*misshapen.*embed_tokens'):
+        run_here(monkeypatch, folder / 'small.py', folder / 'model', '--cfg-options', 'llm.config.hidden_size=48')
+
+
 @pytest.mark.parametrize('arguments', [(), (MODEL, '--predictions', 'file')])
 def test_either_a_checkpoint_or_predictions(monkeypatch, capsys, arguments):
     with pytest.raises(SystemExit, match='2'):
