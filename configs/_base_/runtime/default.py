@@ -2,7 +2,14 @@
 
 from mmengine.hooks import CheckpointHook, IterTimerHook, ParamSchedulerHook, RuntimeInfoHook
 
-from geochat.engine.hooks import FirstSampleHook, ModelFolderHook, ProgressHook, ProgressLine
+from geochat.engine.hooks import (
+    DataReportHook,
+    FirstSampleHook,
+    ModelFolderHook,
+    PlainCheckpointHook,
+    ProgressHook,
+    ProgressLine,
+)
 
 default_scope = 'geochat'
 
@@ -15,7 +22,12 @@ default_hooks = dict(
     checkpoint=dict(type=CheckpointHook, by_epoch=False, interval=500, max_keep_ckpts=2, save_last=True),
 )
 
-custom_hooks = [dict(type=FirstSampleHook), dict(type=ModelFolderHook)]
+custom_hooks = [
+    dict(type=FirstSampleHook),
+    dict(type=PlainCheckpointHook),
+    dict(type=DataReportHook),
+    dict(type=ModelFolderHook),
+]
 
 log_processor = dict(type=ProgressLine, window_size=10)
 
