@@ -92,3 +92,17 @@ class TestGeoChat7B:
         assert dataset.processor.max_length == 2048
         assert dataset.processor.tokenizer == 'checkpoints/vicuna-7b-v1.5'
         assert dataset.processor.chat_template.type == 'geochat.prompts.VicunaV1'
+
+
+class TestGeoChatTiny:
+    def test_the_llm_has_a_row_for_every_token(self):
+        from geochat.datasets.scenes.vocabulary import build_tokenizer
+
+        assert linked('geochat_tiny.py').llm.config.vocab_size == build_tokenizer().get_vocab_size()
+
+    def test_it_is_tested_on_what_issue_2_asks_for(self):
+        cfg = linked('geochat_tiny.py')
+        assert list(cfg.benchmarks) == ['scene', 'presence', 'counting', 'refer', 'identify']
+        assert cfg.test_after_training is True
+        assert cfg.test_cfg.comparisons == ('majority', 'grey', 'angle_0')
+        assert cfg.data_preparation[0].num_test >= 500
