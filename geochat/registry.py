@@ -188,11 +188,13 @@ LOG_PROCESSORS = Registry('log processor', parent=mmengine_registry.LOG_PROCESSO
 VISUALIZERS = Registry(
     'visualizer', parent=mmengine_registry.VISUALIZERS, locations=('geochat.visualization', 'mmengine.visualization')
 )
-# Families without members of our own: MMEngine looks for each under the default scope, and warns where it finds none.
-OPTIMIZERS = Registry('optimizer', parent=mmengine_registry.OPTIMIZERS)
+OPTIMIZERS = Registry('optimizer', parent=mmengine_registry.OPTIMIZERS, locations=('geochat.engine.muon',))
 OPTIM_WRAPPER_CONSTRUCTORS = Registry(
-    'optimizer wrapper constructor', parent=mmengine_registry.OPTIM_WRAPPER_CONSTRUCTORS
+    'optimizer wrapper constructor',
+    parent=mmengine_registry.OPTIM_WRAPPER_CONSTRUCTORS,
+    locations=('geochat.engine.muon',),
 )
+# Families without members of our own: MMEngine looks for each under the default scope, and warns where it finds none.
 MODEL_WRAPPERS = Registry('model wrapper', parent=mmengine_registry.MODEL_WRAPPERS)
 VISBACKENDS = Registry('visualization back end', parent=mmengine_registry.VISBACKENDS)
 

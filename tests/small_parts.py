@@ -6,7 +6,8 @@ from pathlib import Path
 
 WORDS = (
     'A chat between a curious user and an artificial intelligence assistant. The assistant gives helpful, detailed, '
-    "and polite answers to the user's questions. USER: [refer] where is <p>the red ship at the top left</p> ? ASSISTANT: "
+    "and polite answers to the user's questions. "
+    'USER: [refer] where is <p>the red ship at the top left</p> ? ASSISTANT: '
     '{<12><34><56><78>|<90>} How many planes are there? Is a harbor present? yes no two three [identify] [grounding]'
 )
 

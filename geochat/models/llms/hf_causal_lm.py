@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from geochat.models.llms.start_values import set_start_values
 from geochat.models.weights import load_weights, read_state_dict
 from geochat.registry import CHAT_TEMPLATES, LLMS
 
@@ -29,6 +30,8 @@ class HFCausalLM(nn.Module):
         attention: ``'auto'`` takes FlashAttention 2 where it is installed and there is a GPU, else PyTorch's SDPA; or
             the name of one of transformers' implementations.
         gradient_checkpointing: Recompute the layers in the backward pass instead of storing them.
+        start_values: Settings of :func:`~geochat.models.llms.start_values.set_start_values`, for a small model that
+            starts from random weights; None leaves them as transformers draws them.
         dtype: Name of the weights' dtype.
     """
 
@@ -42,6 +45,7 @@ class HFCausalLM(nn.Module):
         frozen: bool = False,
         attention: str = 'auto',
         gradient_checkpointing: bool = False,
+        start_values: Mapping[str, Any] | None = None,
         dtype: str = 'float32',
     ):
         super().__init__()
@@ -51,6 +55,8 @@ class HFCausalLM(nn.Module):
         hf_config = _causal_lm_config(config, pretrained)
         self.shape = shape_of(hf_config)
         self.model = _build(hf_config, dtype, attention, random_weights=pretrained is None)
+        if start_values is not None and pretrained is None:
+            set_start_values(self.model, self.tokenizer.get_vocab(), **start_values)
         if gradient_checkpointing:
             self.model.gradient_checkpointing_enable({'use_reentrant': False})
         self.model.requires_grad_(not (frozen or lora))

@@ -1,0 +1,64 @@
+"""Start values for a small LLM of random weights: words that are not drowned, numbers that are in order."""
+
+import math
+import re
+from collections import defaultdict
+from collections.abc import Mapping
+
+import torch
+from torch import nn
+
+LONGEST_PERIOD, SHORTEST_PERIOD = 400.0, 4.0
+"""Periods of the waves that numbers start as: from nearly linear over 0 to 100 down to a few units."""
+
+LEAST_FAMILY = 10
+"""Tokens that differ in their number alone are a family if there are at least so many."""
+
+_NUMBERED = re.compile(r'([^0-9-]*)(-?[0-9]+)([^0-9]*)')
+
+
+@torch.no_grad()
+def set_start_values(
+    model: nn.Module, vocabulary: Mapping[str, int], embedding_std: float = 0.5, head_std: float = 0.06
+) -> None:
+    """Set the embeddings and the head of a causal LM whose weights are random, in place.
+
+    A token's embedding and its row of the head start alike. Embeddings are larger than transformers makes them, so that
+    what the first layer adds does not drown a word. Tokens with a number in them, such as ``{<12``, start as sines and
+    cosines of it (Vaswani et al. 2017, section 3.5, with other periods) beside what their family shares: near numbers
+    are alike from the first step, and copying one from a picture's features is a linear map.
+
+    Args:
+        model: The causal LM; its head must not be tied to its embeddings.
+        vocabulary: Token to id.
+        embedding_std: Standard deviation of the embeddings.
+        head_std: Standard deviation of the head's rows.
+    """
+    values = torch.randn_like(model.get_input_embeddings().weight)
+    for numbers, ids in number_families(vocabulary):
+        code = math.sqrt(2) * number_waves(torch.tensor(numbers, dtype=torch.float32), values.shape[1])
+        shared = torch.randn(values.shape[1])
+        values[ids] = ((code + shared) / math.sqrt(2)).to(values.dtype)
+    model.get_input_embeddings().weight.copy_(values * embedding_std)
+    model.get_output_embeddings().weight.copy_(values * head_std)
+
+
+def number_families(vocabulary: Mapping[str, int]) -> list[tuple[list[int], list[int]]]:
+    """Group the tokens that differ in one whole number alone.
+
+    Returns:
+        The numbers and the ids of each family of at least :data:`LEAST_FAMILY`.
+    """
+    families = defaultdict(list)
+    for token, index in vocabulary.items():
+        if match := _NUMBERED.fullmatch(token):
+            families[match[1], match[3]].append((int(match[2]), index))
+    members = [sorted(family) for family in families.values() if len(family) >= LEAST_FAMILY]
+    return [([number for number, _ in family], [index for _, index in family]) for family in members]
+
+
+def number_waves(numbers: torch.Tensor, width: int) -> torch.Tensor:
+    """Sines and cosines of numbers (N,): (N, width), each of mean square 1/2."""
+    periods = torch.exp(torch.linspace(math.log(LONGEST_PERIOD), math.log(SHORTEST_PERIOD), width // 2))
+    phases = 2 * math.pi * numbers[:, None] / periods
+    return torch.cat([phases.sin(), phases.cos()], dim=1)
