@@ -56,3 +56,14 @@ def test_saved_tokenizer_loads(tmp_path, tokenizer):
     assert len(loaded) == tokenizer.get_vocab_size()
     text = '[refer] where is <p>red ship</p> ?'
     assert loaded(text, add_special_tokens=False)['input_ids'] == tokenizer.encode(text, add_special_tokens=False).ids
+
+
+def test_shipped_tokenizer_is_the_one_that_is_built(tokenizer):
+    from importlib.resources import files
+
+    from tokenizers import Tokenizer
+
+    shipped = Tokenizer.from_str((files('geochat') / 'data/tiny/tokenizer/tokenizer.json').read_text(encoding='utf-8'))
+    assert shipped.get_vocab() == tokenizer.get_vocab()
+    text = '[refer] where is <p>red ship</p> ? {<7><-13><100><118>|<45>} \u00e9'
+    assert shipped.encode(text).ids == tokenizer.encode(text).ids
