@@ -7,6 +7,7 @@ of MMEngine's own, so that everything of OpenMMLab can be used here and everythi
 import difflib
 import importlib
 import inspect
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -86,11 +87,18 @@ class Registry(MMEngineRegistry):
             raise
 
     def _register_module(self, module: Callable, module_name: str | list[str] | None = None, force: bool = False):
-        """Register a part; our own names are taken before any stranger's, so that a clash is the stranger's error."""
-        if not module.__module__.startswith('geochat.'):
-            for location in self._locations:
-                importlib.import_module(location)
-        super()._register_module(module, module_name=module_name, force=force)
+        """Register a part; a stranger's part that came first under one of our names gives way to ours."""
+        names = [module_name or module.__name__] if not isinstance(module_name, list) else module_name
+        if module.__module__.startswith('geochat.'):
+            for name in set(names) & set(self.module_dict):
+                self._take_back(name)
+        super()._register_module(module, module_name=names, force=force)
+
+    def _take_back(self, name: str) -> None:
+        owner = self.module_dict[name].__module__
+        if not owner.startswith('geochat.'):
+            self.module_dict.pop(name)
+            warnings.warn(f'{name!r} is a {self.name} of GeoChat; the one of {owner} is left out', stacklevel=5)
 
     def names(self) -> dict[str, Callable]:
         """Return every name that can be built here, with its class or function."""

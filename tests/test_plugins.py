@@ -105,7 +105,7 @@ def test_parts_of_a_plugin_are_built_by_name(package):
 
 
 def test_a_plugin_cannot_take_our_names_even_if_it_comes_first(tmp_path):
-    """In a fresh process, where the plugin is imported before our own part of that name has been."""
+    """In a fresh process, where the plugin is imported before our own part of that name."""
     (tmp_path / 'strangers_clash.py').write_text(
         'from geochat.registry import BOX_CODECS\n'
         '@BOX_CODECS.register_module(name="geochat")\n'
@@ -121,6 +121,7 @@ def test_a_plugin_cannot_take_our_names_even_if_it_comes_first(tmp_path):
         'print(load_plugins())\n'
         'from geochat.registry import BOX_CODECS\n'
         'print(BOX_CODECS.resolve("geochat").__module__)\n'
+        'import sys; print("geochat.models" in sys.modules)\n'
     )
     run = subprocess.run(
         [sys.executable, '-c', code],
@@ -129,10 +130,29 @@ def test_a_plugin_cannot_take_our_names_even_if_it_comes_first(tmp_path):
         text=True,
         check=True,
     )
-    loaded, module = run.stdout.splitlines()
-    assert 'strangers_clash' not in loaded
+    loaded, module, imported_models = run.stdout.splitlines()
+    assert 'strangers_clash' in loaded
     assert module.startswith('geochat.box_codecs')
-    assert 'geochat is already registered in box codec' in run.stderr
+    assert "'geochat' is a box codec of GeoChat; the one of strangers_clash is left out" in run.stderr
+    assert imported_models == 'False'
+
+
+def test_a_plugin_that_comes_later_and_takes_our_name_is_broken(package):
+    package(
+        'strangers_clash',
+        'from geochat.registry import BOX_CODECS\n'
+        '@BOX_CODECS.register_module(name="geochat")\n'
+        'class StrangersCodec:\n'
+        '    pass\n',
+        'clash = strangers_clash',
+    )
+    from geochat.registry import BOX_CODECS
+
+    ours = BOX_CODECS.resolve('geochat')
+    load_plugins.cache_clear()
+    with pytest.warns(UserWarning, match='geochat is already registered in box codec'):
+        assert 'strangers_clash' not in load_plugins()
+    assert BOX_CODECS.resolve('geochat') is ours
 
 
 def test_a_failing_look_up_fails_again(package, monkeypatch):
