@@ -25,9 +25,9 @@ def collate_samples(samples: Sequence[Mapping[str, Any]], padding: str = 'right'
 
     Returns:
         ``input_ids`` (B, T) int64, ``attention_mask`` (B, T) bool, ``labels`` (B, T) int64 where the samples have them,
-        ``pixels`` (M, 3, H, W) float32 with one row a distinct picture (equal ``image_keys``), and ``image_index`` (P,)
-        int64: the row of ``pixels`` for each image token in reading order. Without any picture ``pixels`` is (0, 3, 0,
-            0).
+        ``branches`` (B, T) int64 where any has them (0 in the others), ``pixels`` (M, 3, H, W) float32 with one row a
+        distinct picture (equal ``image_keys``), and ``image_index`` (P,) int64: the row of ``pixels`` for each image
+        token in reading order. Without any picture ``pixels`` is (0, 3, 0, 0).
 
     Raises:
         ValueError: If ``padding`` is neither side.
@@ -43,6 +43,9 @@ def collate_samples(samples: Sequence[Mapping[str, Any]], padding: str = 'right'
     }
     if 'labels' in samples[0]:
         batch['labels'] = _padded([sample['labels'] for sample in samples], IGNORE_INDEX, padding)
+    if any('branches' in sample for sample in samples):
+        branches = [sample.get('branches', np.zeros_like(sample['input_ids'])) for sample in samples]
+        batch['branches'] = _padded(branches, 0, padding)
     rows: dict[str, int] = {}
     distinct: list[np.ndarray] = []
     image_index = []

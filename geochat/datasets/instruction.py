@@ -42,6 +42,8 @@ class InstructionDataset:
         box_codec: Config of the box codec that the model speaks. Training texts are never cut within a box of it.
         source_codec: Config of the box codec that the file is written in; None if it is ``box_codec``. If they differ,
             the boxes of all texts are rewritten.
+        independent_turns: True trains each question and its answer as if they were alone with the pictures, though the
+            turns of a record share one row; False trains the dialogue, whose turns see what was said before.
         skip_bad_records: True leaves out records of the wrong form, and says how many; False refuses such a file.
 
     Raises:
@@ -59,6 +61,7 @@ class InstructionDataset:
         image_source: Mapping[str, Any] | None = None,
         box_codec: Mapping[str, Any] | None = None,
         source_codec: Mapping[str, Any] | None = None,
+        independent_turns: bool = False,
         skip_bad_records: bool = False,
     ):
         self.data_file = data_file
@@ -67,6 +70,7 @@ class InstructionDataset:
         self.image_source = None if image_source is None else TRANSFORMS.build(dict(image_source))
         if self.image_source is None and self.num_images.any():
             raise ValueError(f'{data_file} has records with pictures: it needs an image_source')
+        self.independent_turns = independent_turns
         self.processor = TRANSFORMS.build(dict(processor))
         self.box_codec = _build_codec(box_codec)
         self.source_codec = _differing(_build_codec(source_codec), self.box_codec)
@@ -166,7 +170,7 @@ class InstructionDataset:
             except ValueError as error:
                 raise _UnusableRecordError('box', error) from error
         pattern = None if self.box_codec is None else self.box_codec.pattern
-        sample = self.processor.training_sample(record, images, pattern)
+        sample = self.processor.training_sample(record, images, pattern, self.independent_turns)
         if sample['truncated']:
             self._flags[index] |= _FLAGS['truncated']
         return sample

@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image
 
 from geochat.datasets.transforms import ImageGeometry
-from geochat.prompts.tokenization import TokenizedDialogue, load_tokenizer, tokenize_dialogue
+from geochat.prompts.tokenization import TokenizedDialogue, load_tokenizer, tokenize_dialogue, tokenize_turns
 from geochat.registry import CHAT_TEMPLATES, TRANSFORMS
 from geochat.structures import IMAGE_TOKEN_INDEX, Message, Record
 
@@ -38,7 +38,11 @@ class SampleProcessor:
         self.max_length = max_length
 
     def training_sample(
-        self, record: Record, images: Sequence[Image.Image], unbreakable: str | None = None
+        self,
+        record: Record,
+        images: Sequence[Image.Image],
+        unbreakable: str | None = None,
+        independent_turns: bool = False,
     ) -> dict[str, Any]:
         """Prepare a record for training.
 
@@ -47,20 +51,26 @@ class SampleProcessor:
             images: Its pictures, RGB, in the order of the placeholders.
             unbreakable: Regular expression of text that the cut to ``max_length`` must not fall into: the box codec's
                 ``pattern``.
+            independent_turns: True takes each question and its answer as if they were alone with the pictures.
 
         Returns:
             ``input_ids`` and ``labels`` (int64 arrays (T,)), ``pixels`` (list of float32 arrays (3, H, W)),
             ``image_keys`` (the pictures' names), ``geometries`` (:class:`ImageGeometry` of each picture) and
-            ``truncated`` (tokens left out). Pictures whose token was left out are left out too.
+            ``truncated`` (tokens left out). Pictures whose token was left out are left out too. With
+            ``independent_turns`` also ``branches`` (int64 array (T,)).
 
         Raises:
             ValueError: If pictures and placeholders do not match.
         """
-        segments = self.chat_template.segments(record.messages)
-        tokens = tokenize_dialogue(segments, self.tokenizer, self.max_length, unbreakable)
+        if independent_turns:
+            tokens = tokenize_turns(record.messages, self.chat_template, self.tokenizer, self.max_length, unbreakable)
+        else:
+            segments = self.chat_template.segments(record.messages)
+            tokens = tokenize_dialogue(segments, self.tokenizer, self.max_length, unbreakable)
         images = _pictures_with_token(images, tokens, record.id)
         prepared = [self.image_transform(image) for image in images]
-        return {**_sample(tokens, prepared, list(record.images[: len(images)])), 'labels': tokens.labels}
+        sample = {**_sample(tokens, prepared, list(record.images[: len(images)])), 'labels': tokens.labels}
+        return sample if tokens.branches is None else {**sample, 'branches': tokens.branches}
 
     def prompt_sample(self, messages: Sequence[Message], images: Sequence[Image.Image]) -> dict[str, Any]:
         """Prepare a dialogue that the model is to go on with. It is never cut.

@@ -29,7 +29,7 @@ def generate(
     """
     llm = model.llm
     features = model.encode_images(batch.get('pixels'), batch.get('image_index'))
-    embeds, mask, _ = model.splice(batch['input_ids'], batch['attention_mask'], features, padding='left')
+    embeds, mask, *_ = model.splice(batch['input_ids'], batch['attention_mask'], features, padding='left')
     cache = llm.new_cache()
     stop = torch.tensor(llm.stop_ids, device=embeds.device)
     positions = (mask.long().cumsum(1) - 1).clamp(min=0)

@@ -1,14 +1,31 @@
 """The whole model on one page: pictures and words in, a loss or an answer out."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from mmengine.model import BaseModel
 from torch import nn
 
+from geochat.models.attention import branch_mask, branch_positions
 from geochat.registry import LLMS, MODELS, PROJECTORS, VISION_ENCODERS
 from geochat.structures import IGNORE_INDEX, IMAGE_TOKEN_INDEX
+
+
+class Spliced(NamedTuple):
+    """Sequences with picture features in the place of image tokens.
+
+    Attributes:
+        embeds: (B, S, hidden_size).
+        mask: (B, S) bool; False for padding.
+        labels: (B, S) int64, or None.
+        branches: (B, S) int64, or None.
+    """
+
+    embeds: torch.Tensor
+    mask: torch.Tensor
+    labels: torch.Tensor | None = None
+    branches: torch.Tensor | None = None
 
 
 @MODELS.register_module()
@@ -51,6 +68,7 @@ class GeoChat(BaseModel):
         pixels: torch.Tensor | None = None,
         image_index: torch.Tensor | None = None,
         labels: torch.Tensor | None = None,
+        branches: torch.Tensor | None = None,
         mode: str = 'tensor',
     ) -> Any:
         """Run the model.
@@ -61,6 +79,7 @@ class GeoChat(BaseModel):
             pixels: (M, 3, H, W) normalised pictures; None for text only.
             image_index: (P,) row of ``pixels`` of each image token in reading order.
             labels: (B, T) int64; :data:`IGNORE_INDEX` where there is no loss. Needed for the loss.
+            branches: (B, T) int64; which tokens see each other (:mod:`geochat.models.attention`); None for dialogues.
             mode: ``'loss'``, ``'predict'`` or ``'tensor'``.
 
         Returns:
@@ -76,10 +95,10 @@ class GeoChat(BaseModel):
             prompts = {'input_ids': input_ids, 'attention_mask': attention_mask}
             return generate(self, {**prompts, 'pixels': pixels, 'image_index': image_index})
         features = self.encode_images(pixels, image_index)
-        embeds, mask, labels = self.splice(input_ids, attention_mask, features, labels)
-        states = self.llm.hidden_states(embeds, mask, _positions(mask))
+        spliced = self.splice(input_ids, attention_mask, features, labels, branches)
+        states = self.llm.hidden_states(spliced.embeds, *_attention(spliced))
         if mode == 'loss':
-            return self.loss(states, labels)
+            return self.loss(states, spliced.labels)
         if mode == 'tensor':
             return self.llm.logits(states)
         raise ValueError(f"mode {mode!r} is none of 'loss', 'predict', 'tensor'")
@@ -107,8 +126,9 @@ class GeoChat(BaseModel):
         attention_mask: torch.Tensor,
         features: torch.Tensor | None,
         labels: torch.Tensor | None = None,
+        branches: torch.Tensor | None = None,
         padding: str = 'right',
-    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]:
+    ) -> Spliced:
         """Put picture features in the place of image tokens.
 
         Args:
@@ -116,10 +136,8 @@ class GeoChat(BaseModel):
             attention_mask: (B, T) bool; False for padding.
             features: (P, L, hidden_size), in reading order of the image tokens; None without pictures.
             labels: (B, T), or None.
+            branches: (B, T), or None; pictures stand in branch 0.
             padding: On which side the result is padded: ``'right'`` or ``'left'``.
-
-        Returns:
-            Embeddings (B, S, hidden_size), mask (B, S) bool, and labels (B, S) or None.
         """
         is_image = (input_ids == IMAGE_TOKEN_INDEX) & attention_mask
         count, length = (0, 1) if features is None else features.shape[:2]
@@ -140,13 +158,17 @@ class GeoChat(BaseModel):
             image_rows, image_columns = is_image.nonzero(as_tuple=True)
             places = ends[image_rows, image_columns][:, None] + torch.arange(-length, 0, device=ends.device)
             embeds[image_rows[:, None], places] = features.to(embeds.dtype)
-        if labels is not None:
-            spliced = labels.new_full(embeds.shape[:2], IGNORE_INDEX)
-            spliced[rows, ends[rows, columns] - 1] = labels[is_text]
-            labels = spliced
+
+        def move(values: torch.Tensor | None, of_pictures: int) -> torch.Tensor | None:
+            if values is None:
+                return None
+            moved = values.new_full(embeds.shape[:2], of_pictures)
+            moved[rows, ends[rows, columns] - 1] = values[is_text]
+            return moved
+
         places = torch.arange(embeds.shape[1], device=ends.device)
         mask = places < sizes[:, None] if padding == 'right' else places >= (sizes.max() - sizes)[:, None]
-        return embeds, mask, labels
+        return Spliced(embeds, mask, move(labels, IGNORE_INDEX), move(branches, 0))
 
     def loss(self, states: torch.Tensor, labels: torch.Tensor) -> dict[str, torch.Tensor]:
         """Cross entropy of the next token over the supervised tokens; only their rows reach the LM head.
@@ -166,6 +188,8 @@ class GeoChat(BaseModel):
         return {'loss': total / count.clamp(min=1), 'num_supervised': count.to(total.dtype)}
 
 
-def _positions(mask: torch.Tensor) -> torch.Tensor:
-    """Position of each token in its own sequence: (B, S), 0 for padding before it."""
-    return (mask.long().cumsum(1) - 1).clamp(min=0)
+def _attention(spliced: Spliced) -> tuple[torch.Tensor, torch.Tensor]:
+    """Who sees whom, and the position of each token in its own sequence."""
+    if spliced.branches is None:
+        return spliced.mask, (spliced.mask.long().cumsum(1) - 1).clamp(min=0)
+    return branch_mask(spliced.branches, spliced.mask), branch_positions(spliced.branches, spliced.mask)

@@ -12,7 +12,7 @@ from geochat.prompts.tasks import (
     TaskPrompt,
     VQAPrompt,
 )
-from geochat.prompts.tokenization import TokenizedDialogue, load_tokenizer, tokenize_dialogue
+from geochat.prompts.tokenization import TokenizedDialogue, load_tokenizer, tokenize_dialogue, tokenize_turns
 
 __all__ = [
     'CaptionPrompt',
@@ -33,4 +33,5 @@ __all__ = [
     'VicunaV1',
     'load_tokenizer',
     'tokenize_dialogue',
+    'tokenize_turns',
 ]

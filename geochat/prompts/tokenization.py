@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from geochat.prompts.chat import Segment
-from geochat.structures import IGNORE_INDEX, IMAGE_PLACEHOLDER, IMAGE_TOKEN_INDEX
+from geochat.prompts.chat import ChatTemplate, Segment
+from geochat.structures import IGNORE_INDEX, IMAGE_PLACEHOLDER, IMAGE_TOKEN_INDEX, Message
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -120,11 +120,14 @@ class TokenizedDialogue:
         input_ids: int64 array (T,); :data:`IMAGE_TOKEN_INDEX` where a picture stands.
         labels: int64 array (T,): the id where the token carries loss, else :data:`IGNORE_INDEX`.
         truncated: Tokens left out at the end; 0 if none.
+        branches: int64 array (T,): which of several independent turns a token belongs to, from 1, and 0 for what they
+            share; None for a dialogue, whose turns see what was said before.
     """
 
     input_ids: np.ndarray
     labels: np.ndarray
     truncated: int = 0
+    branches: np.ndarray | None = None
 
 
 @dataclass(frozen=True)
@@ -165,6 +168,45 @@ def tokenize_dialogue(
         labels=np.array([token.id if token.supervised else IGNORE_INDEX for token in kept], dtype=np.int64),
         truncated=len(tokens) - len(kept),
     )
+
+
+def tokenize_turns(
+    messages: Sequence[Message],
+    template: ChatTemplate,
+    tokenizer: 'PreTrainedTokenizerFast',
+    max_length: int | None = None,
+    unbreakable: str | None = None,
+) -> TokenizedDialogue:
+    """Turn the rounds of a dialogue into ids and labels as if each had been a dialogue of its own about the pictures.
+
+    The rounds share what stands before and at the pictures, once, and follow as branches (``geochat.models.attention``).
+
+    Args:
+        messages: User and assistant in turn; all pictures stand in the first turn.
+        template: The LLM's chat template.
+        tokenizer: From :func:`load_tokenizer`.
+        max_length: Most tokens to keep, a picture counting as one; None keeps all. Rounds that do not fit are left out,
+            the first is cut.
+        unbreakable: As for :func:`tokenize_dialogue`.
+    """
+    first = messages[0].text
+    head = first[: first.rindex(IMAGE_PLACEHOLDER) + len(IMAGE_PLACEHOLDER)] if IMAGE_PLACEHOLDER in first else ''
+    rounds = []
+    for number, (asked, answered) in enumerate(zip(messages[::2], messages[1::2], strict=True)):
+        alone = [asked if number == 0 else Message('user', f'{head}\n{asked.text}' if head else asked.text), answered]
+        rounds.append(
+            tokenize_dialogue(template.segments(alone), tokenizer, None if number else max_length, unbreakable)
+        )
+    images = np.flatnonzero(rounds[0].input_ids == IMAGE_TOKEN_INDEX)
+    shared = int(images[-1]) + 1 if len(images) else 0
+    sizes = np.cumsum([len(rounds[0].input_ids), *(len(tokens.input_ids) - shared for tokens in rounds[1:])])
+    kept = len(rounds) if max_length is None else max(1, int(np.searchsorted(sizes, max_length, side='right')))
+    parts = [(rounds[0].input_ids[:shared], rounds[0].labels[:shared])]
+    parts += [(tokens.input_ids[shared:], tokens.labels[shared:]) for tokens in rounds[:kept]]
+    ids, labels = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
+    branches = np.repeat(np.arange(len(parts)), [len(part) for part, _ in parts])
+    truncated = rounds[0].truncated + int(sizes[-1] - sizes[kept - 1])
+    return TokenizedDialogue(ids, labels, truncated, branches)
 
 
 def _runs(segments: Sequence[Segment]) -> Iterator[list[Segment]]:

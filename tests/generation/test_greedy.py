@@ -43,7 +43,7 @@ def test_a_batch_of_mixed_questions_answers_as_each_alone():
 def test_answers_are_those_of_transformers_own_generation():
     model, (prompt, *_) = small_model(), list(mixed_prompts(2))
     batch = left_padded([prompt], torch.randn(1, 3, 28, 28))
-    embeds, mask, _ = model.splice(
+    embeds, mask, *_ = model.splice(
         batch['input_ids'],
         batch['attention_mask'],
         model.encode_images(batch['pixels'], batch['image_index']),

@@ -33,7 +33,7 @@ def batch_of(rows, side='right', **more):
 def test_features_stand_where_the_image_token_stood(model, pixels):
     batch = batch_of([[1, 5, IMAGE_TOKEN_INDEX, 7], [1, 6]])
     features = model.encode_images(pixels, torch.tensor([1]))
-    embeds, mask, _ = model.splice(batch['input_ids'], batch['attention_mask'], features)
+    embeds, mask, *_ = model.splice(batch['input_ids'], batch['attention_mask'], features)
     assert embeds.shape == (2, 3 + LENGTH, model.llm.hidden_size)
     torch.testing.assert_close(embeds[0, 2 : 2 + LENGTH], features[0])
     torch.testing.assert_close(embeds[0, [0, 1, 6]], model.llm.embed(torch.tensor([1, 5, 7])))
@@ -44,7 +44,7 @@ def test_features_stand_where_the_image_token_stood(model, pixels):
 def test_generation_pads_on_the_left(model, pixels):
     batch = batch_of([[1, 5, IMAGE_TOKEN_INDEX, 7], [1, 6]], side='left')
     features = model.encode_images(pixels, torch.tensor([0]))
-    embeds, mask, _ = model.splice(batch['input_ids'], batch['attention_mask'], features, padding='left')
+    embeds, mask, *_ = model.splice(batch['input_ids'], batch['attention_mask'], features, padding='left')
     assert mask.tolist() == [[True] * 7, [False] * 5 + [True] * 2]
     torch.testing.assert_close(embeds[1, 5:], model.llm.embed(torch.tensor([1, 6])))
 
@@ -53,7 +53,7 @@ def test_several_pictures_of_a_record_keep_their_order_and_a_shared_one_is_encod
     rows = [[IMAGE_TOKEN_INDEX, 5, IMAGE_TOKEN_INDEX], [6, IMAGE_TOKEN_INDEX]]
     batch = batch_of(rows)
     features = model.encode_images(pixels, torch.tensor([1, 0, 1]))
-    embeds, _, _ = model.splice(batch['input_ids'], batch['attention_mask'], features)
+    embeds, *_ = model.splice(batch['input_ids'], batch['attention_mask'], features)
     alone = model.projector(model.vision_encoder(pixels))
     torch.testing.assert_close(embeds[0, :LENGTH], alone[1])
     torch.testing.assert_close(embeds[0, LENGTH + 1 :], alone[0])
@@ -64,7 +64,7 @@ def test_labels_move_with_their_tokens_and_pictures_carry_none(model, pixels):
     batch = batch_of([[1, IMAGE_TOKEN_INDEX, 7, 2]])
     labels = torch.tensor([[IGNORE_INDEX, IGNORE_INDEX, 7, 2]])
     features = model.encode_images(pixels, torch.tensor([0]))
-    _, _, spliced = model.splice(batch['input_ids'], batch['attention_mask'], features, labels)
+    _, _, spliced, _ = model.splice(batch['input_ids'], batch['attention_mask'], features, labels)
     assert spliced.tolist() == [[IGNORE_INDEX] * (1 + LENGTH) + [7, 2]]
 
 
@@ -87,7 +87,7 @@ def training_batch(pixels):
 def test_the_loss_over_supervised_rows_equals_the_loss_over_all_rows(model, pixels):
     batch = training_batch(pixels)
     features = model.encode_images(batch['pixels'], batch['image_index'])
-    _, _, labels = model.splice(batch['input_ids'], batch['attention_mask'], features, batch['labels'])
+    _, _, labels, _ = model.splice(batch['input_ids'], batch['attention_mask'], features, batch['labels'])
     logits = model(**{**batch, 'labels': None}, mode='tensor')
     all_rows = nn.functional.cross_entropy(
         logits[:, :-1].flatten(0, 1), labels[:, 1:].flatten(), ignore_index=IGNORE_INDEX

@@ -103,13 +103,20 @@ class HFCausalLM(nn.Module):
 
         Args:
             embeds: (B, T, hidden_size).
-            mask: (B, S) bool, True for tokens that may be seen: those in the cache, then the T given.
+            mask: (B, S) bool, True for tokens that may be seen: those in the cache, then the T given. Or (B, 1, T, S)
+                bool, which says it for each token; this needs PyTorch's SDPA.
             positions: (B, T) position of each token in its own sequence.
             cache: A transformers ``Cache`` to read and extend; None keeps none.
 
         Returns:
             (B, T, hidden_size), after the last norm.
+
+        Raises:
+            ValueError: If a mask for each token is given to another attention than SDPA.
         """
+        implementation = self.model.config._attn_implementation
+        if mask.ndim == 4 and implementation != 'sdpa':
+            raise ValueError(f"branches of a row need the LLM's attention='sdpa', not {implementation!r}")
         output = self.model.get_decoder()(
             inputs_embeds=embeds,
             attention_mask=mask,
