@@ -16,31 +16,15 @@ with read_base():
     from ._base_.models.geochat_tasks import *
     from ._base_.runtime.default import *
 
-from torch.optim import AdamW
-
 from geochat.engine.loops import BenchmarkLoop, TrainLoop, ValLoop
+from geochat.engine.muon import MuonAdamW, MuonConstructor
 from geochat.engine.optimization import AmpOptimWrapper, CosineWithWarmupLR
 from geochat.models import ClipVisionEncoder, GeoChat, HFCausalLM, MLPProjector
 from geochat.prompts import VicunaV1
 
 _package_data = find_spec('geochat').submodule_search_locations[0] + '/data/tiny'
 
-vision_encoder = dict(
-    type=ClipVisionEncoder,
-    pretrained=f'{_package_data}/encoder',
-    config=dict(
-        hidden_size=128,
-        intermediate_size=512,
-        num_hidden_layers=4,
-        num_attention_heads=4,
-        image_size=112,
-        patch_size=14,
-        hidden_act='gelu',
-        projection_dim=128,
-    ),
-    select_layer=-1,
-    frozen=True,
-)
+vision_encoder = dict(type=ClipVisionEncoder, pretrained=f'{_package_data}/encoder', select_layer=-1, frozen=True)
 
 projector = dict(type=MLPProjector, depth=2)
 
@@ -55,14 +39,17 @@ llm = dict(
         num_attention_heads=4,
         num_key_value_heads=4,
         max_position_embeddings=1024,
+        rope_parameters=dict(rope_type='default', rope_theta=1e6),
         initializer_range=0.06,
-        tie_word_embeddings=True,
+        tie_word_embeddings=False,
         bos_token_id=1,
         eos_token_id=2,
         pad_token_id=0,
     ),
+    start_values=dict(embedding_std=0.5, head_std=0.06),
     tokenizer=f'{_package_data}/tokenizer',
     chat_template=dict(type=VicunaV1, system=''),
+    attention='sdpa',
 )
 
 model = dict(type=GeoChat)
@@ -75,8 +62,9 @@ val_cfg = dict(type=ValLoop)
 optim_wrapper = dict(
     type=AmpOptimWrapper,
     dtype='bfloat16',
-    optimizer=dict(type=AdamW, lr=1.5e-3, betas=(0.9, 0.98), weight_decay=0.0),
-    clip_grad=dict(max_norm=1.0),
+    constructor=MuonConstructor,
+    optimizer=dict(type=MuonAdamW, lr=1.5e-3, muon_lr=0.02, betas=(0.9, 0.95)),
+    clip_grad=dict(max_norm=0.3),
 )
 
 param_scheduler = dict(type=CosineWithWarmupLR, warmup_ratio=0.03, by_epoch=False)

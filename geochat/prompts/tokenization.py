@@ -179,7 +179,7 @@ def tokenize_turns(
 ) -> TokenizedDialogue:
     """Turn the rounds of a dialogue into ids and labels as if each had been a dialogue of its own about the pictures.
 
-    The rounds share what stands before and at the pictures, once, and follow as branches (``geochat.models.attention``).
+    The rounds share what stands before and at the pictures and follow as branches (``geochat.models.attention``).
 
     Args:
         messages: User and assistant in turn; all pictures stand in the first turn.

@@ -35,7 +35,7 @@ PERIODS = 8
 LONGEST_PERIOD, SHORTEST_PERIOD = 400.0, 6.0
 """A number is told by sines and cosines of this many periods (per cent or degrees), in geometric steps."""
 
-CHOICE_SCALE, NUMBER_SCALE = 3.0, 2.0
+CHOICE_SCALE, NUMBER_SCALE = 3.0, 4.0
 """What the channels are multiplied by to give logits: the larger, the smaller the channels can stay."""
 
 SMOOTHING = {'angle': 1.5}

@@ -14,9 +14,9 @@ from geochat.datasets.scenes.layout import Scene, make_scene
 from geochat.datasets.scenes.questions import (
     count_turn,
     describe,
-    dialogue,
     draw_count_class,
     draw_presence_class,
+    independent_turns,
     presence_turn,
     referring_phrases,
     scene_turn,
@@ -24,7 +24,7 @@ from geochat.datasets.scenes.questions import (
 from geochat.registry import DATASETS
 from geochat.structures import IMAGE_PLACEHOLDER
 
-FORMAT = 1
+FORMAT = 2
 """Raised whenever scenes or wordings change, so that old files are written anew."""
 
 SMALL_AREA, LARGE_AREA = 0.035, 0.065
@@ -35,8 +35,9 @@ SMALL_AREA, LARGE_AREA = 0.035, 0.065
 class SceneFiles:
     """Writes what the quick start learns from and is tested on.
 
-    ``train.jsonl`` and ``val.jsonl`` hold one dialogue a picture; ``scene.jsonl``, ``presence.jsonl``,
-    ``counting.jsonl``, ``referring.jsonl`` and ``region_captioning.jsonl`` one question a picture of the test split.
+    ``train.jsonl`` and ``val.jsonl`` hold one record a picture, whose turns are independent; ``scene.jsonl``,
+    ``presence.jsonl``, ``counting.jsonl``, ``referring.jsonl`` and ``region_captioning.jsonl`` one question a picture
+    of the test split.
 
     Args:
         root: Folder to write to.
@@ -88,9 +89,9 @@ _REPORT_EVERY = 4000
 
 
 def instruction_record(scene: Scene) -> dict[str, Any]:
-    """Return a scene's dialogue as a record of GeoChat_Instruct."""
+    """Return the questions about a scene as a record of GeoChat_Instruct."""
     conversations = []
-    for turn in dialogue(scene, functools.partial(box_text, scene)):
+    for turn in independent_turns(scene, functools.partial(box_text, scene)):
         start = '' if conversations else f'{IMAGE_PLACEHOLDER}\n'
         conversations.append({'from': 'human', 'value': start + turn.question})
         conversations.append({'from': 'gpt', 'value': turn.answer})

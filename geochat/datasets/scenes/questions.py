@@ -30,11 +30,11 @@ IDENTIFY_WORDINGS = (
 )
 """GeoChat-Bench's, and GeoChat's demo's."""
 
-OBJECTS_SHARE, LONE_OBJECT_SHARE = 0.7, 0.3
-"""Share of the dialogues that are about single objects, where there are several and where there is one."""
+SCENE_SHARE = 0.3
+"""Share of the scenes whose class is asked for; it is learnt from a few."""
 
-IDENTIFY_SHARE = 0.35
-"""Share of the objects that are identified rather than referred to."""
+MOST_REFERRED, MOST_IDENTIFIED = 4, 2
+"""How many objects of a scene are referred to and identified at most."""
 
 EDGE = 0.02
 """How near (fraction of the picture) to a line of the three-by-three grid an object's place is in doubt."""
@@ -162,41 +162,34 @@ def draw_count_class(scene: Scene, rng: random.Random, candidates: Sequence[str]
     return rng.choice([name for name in candidates if count(scene, name) == wanted])
 
 
-def dialogue(scene: Scene, box_text: BoxText) -> list[Turn]:
-    """Ask up to six questions about a scene, in any order: either about classes, or about single objects.
-
-    No turn gives away another's answer: each is about another class or another object, and what names an object's class
-    does not stand beside questions for classes.
+def independent_turns(scene: Scene, box_text: BoxText) -> list[Turn]:
+    """Ask around ten questions about a scene, in any order; each is to be answered without regard to the others.
 
     Args:
         scene: The scene.
         box_text: Gives the text of an object's box.
     """
-    rng = random.Random(f'dialogue about {scene.name}')
-    about_objects = rng.random() < (OBJECTS_SHARE if len(scene.objects) > 1 else LONE_OBJECT_SHARE)
-    turns = _object_turns(scene, box_text, rng) if about_objects else _class_turns(scene, rng)
+    rng = random.Random(f'questions about {scene.name}')
+    turns = [scene_turn(scene)] if rng.random() < SCENE_SHARE else []
+    free = list(CATEGORIES)
+    for draw, ask in CLASS_QUESTIONS:
+        free.remove(category := draw(scene, rng, free))
+        turns.append(ask(scene, category))
+    phrases = {number: referring_phrases(scene, number) for number in range(len(scene.objects))}
+    for number in _some([number for number, fitting in phrases.items() if fitting], MOST_REFERRED, rng):
+        (wording,) = rng.choices(REFER_WORDINGS, weights=_REFER_SHARES)
+        turns.append(refer_turn(rng.choice(phrases[number]), box_text(number), wording))
+    for number in _some(list(phrases), MOST_IDENTIFIED, rng):
+        turns.append(identify_turn(scene.objects[number], box_text(number), rng.choice(IDENTIFY_WORDINGS)))
     rng.shuffle(turns)
     return turns
 
 
-def _class_turns(scene: Scene, rng: random.Random) -> list[Turn]:
-    """Ask for the scene's class, three times whether there is an object of a class, and twice how many there are."""
-    turns, free = [scene_turn(scene)], list(CATEGORIES)
-    for draw, ask in ((draw_presence_class, presence_turn), (draw_count_class, count_turn)) * 2:
-        free.remove(category := draw(scene, rng, free))
-        turns.append(ask(scene, category))
-    turns.append(presence_turn(scene, draw_presence_class(scene, rng, free)))
-    return turns
+def _some(numbers: list[int], most: int, rng: random.Random) -> list[int]:
+    return rng.sample(numbers, min(most, len(numbers)))
 
 
-def _object_turns(scene: Scene, box_text: BoxText, rng: random.Random) -> list[Turn]:
-    """Refer to each object or have it identified."""
-    turns = []
-    for number, item in enumerate(scene.objects):
-        phrases = referring_phrases(scene, number)
-        if not phrases or rng.random() < IDENTIFY_SHARE:
-            turns.append(identify_turn(item, box_text(number), rng.choice(IDENTIFY_WORDINGS)))
-        else:
-            (wording,) = rng.choices(REFER_WORDINGS, weights=_REFER_SHARES)
-            turns.append(refer_turn(rng.choice(phrases), box_text(number), wording))
-    return turns
+CLASS_QUESTIONS = 2 * ((draw_presence_class, presence_turn), (draw_count_class, count_turn)) + (
+    (draw_presence_class, presence_turn),
+)
+"""The questions for classes about each scene, and how their classes are drawn."""
