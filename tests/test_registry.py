@@ -107,14 +107,14 @@ def test_a_type_is_a_name_or_a_class(parts, key):
 
 
 def test_a_dotted_path_builds_an_unregistered_class(parts, module):
-    module('strangers_parts', 'class Hexagons:\n    def __init__(self, side):\n        self.side = side\n')
-    assert parts.build({'type': 'strangers_parts.Hexagons', 'side': 2}).side == 2
+    module('other_parts', 'class Hexagons:\n    def __init__(self, side):\n        self.side = side\n')
+    assert parts.build({'type': 'other_parts.Hexagons', 'side': 2}).side == 2
 
 
 def test_a_dotted_path_to_a_missing_member_names_the_nearest(parts, module):
-    module('strangers_parts', 'class Hexagons:\n    pass\n')
-    with pytest.raises(KeyError, match=r"'strangers_parts' has no callable 'Hexagon'; it has Hexagons"):
-        parts.resolve('strangers_parts.Hexagon')
+    module('other_parts', 'class Hexagons:\n    pass\n')
+    with pytest.raises(KeyError, match=r"'other_parts' has no callable 'Hexagon'; it has Hexagons"):
+        parts.resolve('other_parts.Hexagon')
 
 
 @pytest.mark.parametrize('text', ['raise ValueError("no licence")', 'import a_module_that_is_not_there'])

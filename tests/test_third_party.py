@@ -14,6 +14,7 @@ import pytest
 from small_parts import small_parts
 
 from geochat.plugins import load_plugins
+from geochat.registry import PART_REGISTRIES
 
 ROOT = Path(__file__).parents[1]
 
@@ -204,6 +205,10 @@ def named_in_the_environment(site, monkeypatch):
     load_plugins()
     yield
     load_plugins.cache_clear()
+    sys.modules.pop('strangers_parts')
+    for registry in PART_REGISTRIES.values():
+        for name in [name for name, part in registry.module_dict.items() if part.__module__ == 'strangers_parts']:
+            registry.module_dict.pop(name)
 
 
 def every_value(settings, key: str) -> list:
