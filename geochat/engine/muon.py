@@ -39,7 +39,7 @@ class MuonAdamW(torch.optim.Optimizer):
     ):
         muon = torch.optim.Muon(matrices, lr=muon_lr, momentum=momentum, weight_decay=weight_decay)
         adamw = torch.optim.AdamW(others, lr=lr, betas=tuple(betas), weight_decay=weight_decay)
-        super().__init__([*muon.param_groups, *adamw.param_groups], {})
+        super().__init__([*muon.param_groups, *adamw.param_groups], {'lr': lr})
         self.parts = {'muon': muon, 'adamw': adamw}
 
     @torch.no_grad()
