@@ -129,6 +129,7 @@ def build(shape: str, folder: Path, training: bool, options: dict[str, Any]) -> 
         'default_hooks.checkpoint': None,
         'custom_hooks': [],
         'log_level': 'WARNING',
+        'data_preparation.0.num_train': 1000,  # records enough for these steps
         'experiment_name': f'{shape}_{training}',
         **SHAPES[shape],
         **options,
