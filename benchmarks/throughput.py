@@ -5,7 +5,7 @@
 
 The runs are those of ``tools/train.py`` and ``tools/test.py`` on the built-in scenes, with random weights; their parts
 are timed from outside. ``tiny`` is ``configs/geochat_tiny.py`` as it is; ``60m`` has the same data and another shape:
-60 million parameters, pictures of 224 pixels (256 image tokens), micro-batches of 2.
+60 million parameters, pictures of 224 pixels (256 image tokens), batches of 2, AdamW.
 """
 
 import argparse
@@ -52,6 +52,7 @@ SHAPES: dict[str, dict[str, Any]] = {
         'llm.config.num_key_value_heads': 8,
         'llm.config.max_position_embeddings': 2048,
         'train_dataloader.batch_size': 2,
+        'optim_wrapper': {'type': 'AmpOptimWrapper', 'dtype': 'bfloat16', 'optimizer': {'type': 'AdamW', 'lr': 1e-3}},
     },
 }
 """Changes of the tiny config by the name of the shape."""
