@@ -1,12 +1,17 @@
-"""What holds for every test: no network, and no compiled operators of mmcv unless they are there."""
+"""What holds for every test: no network, the same examples every time, no compiled operators of mmcv unless there."""
 
 import importlib.util
 import os
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 os.environ.setdefault('HF_HUB_OFFLINE', '1')
+
+# A busy machine must not fail a test, and a test that fails must fail again.
+hypothesis.settings.register_profile('geochat', deadline=None, derandomize=True)
+hypothesis.settings.load_profile('geochat')
 
 
 def has_mmcv_operators() -> bool:
