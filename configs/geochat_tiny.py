@@ -69,6 +69,10 @@ optim_wrapper = dict(
 
 param_scheduler = dict(type=CosineWithWarmupLR, warmup_ratio=0.03, by_epoch=False)
 
+# A second thread gives nothing at this size; where another program is busy, the threads wait for each other most of the
+# time, and a step takes many times as long.
+env_cfg.update(cpu_threads=1)
+
 default_hooks.update(logger=dict(type=ProgressHook, interval=50))
 
 test_after_training = True

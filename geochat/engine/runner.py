@@ -29,7 +29,12 @@ class GeoChatRunner(Runner):
     """MMEngine's runner for one process or DDP."""
 
     def setup_env(self, env_cfg: dict[str, Any]) -> None:
-        """Open the process group, which MMEngine's way does on GPUs only; then see :class:`mmengine.runner.Runner`."""
+        """Set the number of threads and open the process group, which MMEngine's way does on GPUs only.
+
+        ``env_cfg.cpu_threads`` is PyTorch's threads for one operator. See :class:`mmengine.runner.Runner` for the rest.
+        """
+        if env_cfg.get('cpu_threads'):
+            torch.set_num_threads(env_cfg['cpu_threads'])
         if self.distributed:
             open_process_group(self.launcher)
         super().setup_env(env_cfg)
