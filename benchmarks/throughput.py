@@ -131,6 +131,7 @@ def build(shape: str, folder: Path, training: bool, options: dict[str, Any]) -> 
         'custom_hooks': [],
         'log_level': 'WARNING',
         'data_preparation.0.num_train': 1000,  # records enough for these steps
+        'env_cfg.cpu_threads': torch.get_num_threads(),
         'experiment_name': f'{shape}_{training}',
         **SHAPES[shape],
         **options,
@@ -272,17 +273,16 @@ def main() -> None:
     parser.add_argument('--warmup', type=int, default=2, help='optimizer steps before those')
     parser.add_argument('--questions', type=int, default=64, help='questions that are answered')
     parser.add_argument('--new-tokens', type=int, default=16, help='tokens of each answer')
-    parser.add_argument('--threads', type=int, help="PyTorch's threads; its own choice if not given")
+    parser.add_argument('--threads', type=int, default=1, help="PyTorch's threads for one operator")
     parser.add_argument('--json', type=Path, help='file to write the figures to')
     args = parser.parse_args()
-    if args.threads:
-        torch.set_num_threads(args.threads)
+    torch.set_num_threads(args.threads)
     if not torch.cuda.is_available():
         os.environ.setdefault('DS_ACCELERATOR', 'cpu')  # otherwise DeepSpeed, which transformers imports, warns
     # MMEngine looks whether the optimizer's step is still the one that it knows; the stopwatch is around it.
     warnings.filterwarnings('ignore', message='Seems like `optimizer.step')
     path = args.json.resolve() if args.json else None
-    report: dict[str, Any] = {'machine': machine(torch.get_num_threads()), 'shapes': {}}
+    report: dict[str, Any] = {'machine': machine(args.threads), 'shapes': {}}
     with tempfile.TemporaryDirectory(prefix='geochat-throughput-') as scratch:
         os.chdir(scratch)  # the scenes' files are written there
         for shape in args.shapes:

@@ -35,8 +35,9 @@ PERIODS = 8
 LONGEST_PERIOD, SHORTEST_PERIOD = 400.0, 6.0
 """A number is told by sines and cosines of this many periods (per cent or degrees), in geometric steps."""
 
-CHOICE_SCALE, NUMBER_SCALE = 3.0, 4.0
-"""What the channels are multiplied by to give logits: the larger, the smaller the channels can stay."""
+CHOICE_SCALE, EDGE_SCALE, ANGLE_SCALE = 3.0, 8.0, 4.0
+"""What the channels are multiplied by to give logits: the larger, the smaller the channels stay. The many channels of a
+box's edges must not drown those that say what an object is."""
 
 SMOOTHING = {'angle': 1.5}
 """Standard deviation of the distribution that stands for a number, in its own units; 1 for the others."""
@@ -103,9 +104,11 @@ class PatchCodes(nn.Module):
             width = _channels(name)
             channels = features[..., start : start + width].float()
             start += width
-            logits[name] = (
-                CHOICE_SCALE * channels if name in CHOICES else NUMBER_SCALE * (channels @ self.get_buffer(name).T)
-            )
+            if name in CHOICES:
+                logits[name] = CHOICE_SCALE * channels
+            else:
+                scale = ANGLE_SCALE if name == 'angle' else EDGE_SCALE
+                logits[name] = scale * (channels @ self.get_buffer(name).T)
         return logits
 
 
