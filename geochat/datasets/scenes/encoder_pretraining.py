@@ -19,13 +19,10 @@ from torch.nn import functional as F
 from geochat.datasets.scenes.drawing import draw_scene
 from geochat.datasets.scenes.layout import Scene, make_scene
 from geochat.datasets.scenes.patches import CHOICES, NUMBERS, TARGETS, UNTOLD, patch_targets
+from geochat.models.vision_encoders.clip import CLIP_MEAN, CLIP_STD
 
 if TYPE_CHECKING:
     from transformers import CLIPVisionModel
-
-CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
-CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
-"""Channel statistics of CLIP's training pictures, with which every CLIP of this project normalises."""
 
 WEIGHTS = {'background': 0.3, 'category': 1.0, 'color': 1.0, 'size': 0.5, 'row': 0.3, 'column': 0.3, 'center': 0.5}
 """Weights of the choices' losses; each number's is 0.5."""
