@@ -121,9 +121,8 @@ def small_run(folder: Path, **changes) -> Config:
         'default_hooks': {
             'sampler_seed': None,
             'logger': {'type': 'ProgressHook'},
-            'checkpoint': {'type': 'CheckpointHook', 'by_epoch': False, 'interval': 2},
+            'checkpoint': {'type': 'CheckpointHook', 'interval': 2},
         },
-        'custom_hooks': [{'type': 'PlainCheckpointHook'}],
         'log_processor': {'type': 'ProgressLine'},
         'randomness': {'seed': 0},
         'benchmarks': {

@@ -82,7 +82,7 @@ def toy_config() -> dict:
         'default_hooks': {
             'sampler_seed': None,
             'logger': {'type': 'ProgressHook', 'interval': 2},
-            'checkpoint': {'type': 'CheckpointHook', 'by_epoch': False, 'interval': 2, 'max_keep_ckpts': 2},
+            'checkpoint': {'type': 'CheckpointHook', 'interval': 2, 'max_keep_ckpts': 2},
         },
         'log_processor': {'type': 'ProgressLine'},
         'env_cfg': {},

@@ -8,6 +8,7 @@ from geochat.datasets.benchmarks import (
     VQABenchmark,
 )
 from geochat.datasets.collate import collate_samples
+from geochat.datasets.errors import DataError
 from geochat.datasets.instruction import InstructionDataset
 from geochat.datasets.processor import SampleProcessor
 from geochat.datasets.samplers import LengthGroupedSampler
@@ -16,6 +17,7 @@ from geochat.datasets.transforms import ImageFolder, ImageGeometry, PadResizeNor
 
 __all__ = [
     'BenchmarkReader',
+    'DataError',
     'ImageFolder',
     'ImageGeometry',
     'InstructionDataset',

@@ -58,6 +58,7 @@ def build_runner(
         FileNotFoundError: If the config or the weights are not there.
         ConfigError: If a key or a part is unknown, the work directory cannot be written, or there is nothing to resume.
     """
+    from geochat.engine.run_checkpoint import find_checkpoint
     from geochat.engine.runner import GeoChatFlexibleRunner, GeoChatRunner
 
     cfg = prepare_config(config, cfg_options, work_dir, training)
@@ -70,7 +71,7 @@ def build_runner(
         raise ConfigError('test_after_training does not work with a strategy: test the model with tools/test.py')
     check_parts(cfg)
     if resume:
-        _check_resumable(Path(cfg.work_dir))
+        find_checkpoint(cfg.work_dir)
     runner = (GeoChatFlexibleRunner if cfg.get('strategy') else GeoChatRunner).from_cfg(cfg)
     prepare_data(cfg)
     if cfg.get('test_after_training') or not training:
@@ -142,16 +143,6 @@ def _check_writable(work_dir: Path) -> None:
             pass
     except OSError as error:
         raise ConfigError(f'the work directory {str(work_dir)!r} cannot be written: {error.strerror}') from error
-
-
-def _check_resumable(work_dir: Path) -> None:
-    """Refuse to resume where no checkpoint is: a new start must be asked for."""
-    record = work_dir / 'last_checkpoint'
-    if not record.is_file():
-        raise ConfigError(f'--resume: there is no checkpoint in {str(work_dir)!r} to go on from')
-    checkpoint = Path(record.read_text(encoding='utf-8').strip())
-    if not checkpoint.exists():
-        raise ConfigError(f'--resume: {str(record)!r} names {str(checkpoint)!r}, which is not there')
 
 
 def prepare_data(cfg: Config) -> None:

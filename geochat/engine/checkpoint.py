@@ -4,15 +4,17 @@ Weights are loaded by name into the bare model before any strategy wraps it. A m
 parts, by registered name), ``model.safetensors`` and the tokenizer: JSON and tensors, nothing that could run.
 """
 
+import contextlib
 import json
-import shutil
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
+from mmengine.dist import is_main_process
 
 from geochat.converters import is_original, original_parts, original_weights
+from geochat.engine.files import replaced_folder, written
 from geochat.models.weights import LoadReport, WeightsError, load_weights, read_state_dict
 from geochat.registry import CHAT_TEMPLATES, PART_REGISTRIES, Registry
 
@@ -40,10 +42,26 @@ def load_checkpoint(model: torch.nn.Module, path: str | Path) -> LoadReport:
         )
     config = read_folder_config(place) if (place / 'config.json').is_file() else {}
     weights = original_weights(config, place) if is_original(config) else read_state_dict(place)
+    elsewhere = config.get('weights_elsewhere', ()) if config.get('format') == FORMAT else ()
+    if elsewhere:
+        load_start(model, config.get('base'))
     fitted = model.vision_encoder.adapt_weights(weights, prefix='vision_encoder.')
-    report = load_weights(model, fitted, source=str(path)).check()
+    report = load_weights(model, fitted, source=str(path))
+    report = check_saved(model, report, elsewhere) if elsewhere else report.check()
     report.interpolated = [name for name in fitted if fitted[name].shape != weights[name].shape]
     return report
+
+
+def load_start(model: torch.nn.Module, base: str | Path | None) -> LoadReport | None:
+    """Load into a bare model what a training starts from: a file or folder, or the weights that the parts name.
+
+    Returns:
+        What was loaded from ``base``; None without it.
+    """
+    if base is None:
+        model.init_weights()
+        return None
+    return load_checkpoint(model, base)
 
 
 def read_folder_config(folder: Path) -> dict[str, Any]:
@@ -106,46 +124,156 @@ def _registered(registry: Registry, name: Any) -> None:
         raise KeyError(f'{name!r} is not a registered {registry.name}; there are {", ".join(sorted(registry.names()))}')
 
 
-def save_model(model: torch.nn.Module, parts: Mapping[str, Any], folder: str | Path) -> Path:
+def save_model(
+    model: torch.nn.Module,
+    parts: Mapping[str, Any],
+    folder: str | Path,
+    whole: bool = True,
+    base: str | None = None,
+) -> Path:
     """Write a model folder; a kill at any moment leaves the previous one whole.
+
+    Every rank must call this: where ZeRO-3 has spread the weights, they are brought together one at a time.
 
     Args:
         model: The bare model.
         parts: Settings of the five parts, as the linked config has them.
         folder: Where to; replaced if it is there.
+        whole: False leaves out the weights that were not trained and that another file holds: those of a part with
+            ``pretrained``, or of ``base``. The projector is always written.
+        base: What the training started from (``load_from``).
 
     Returns:
         The folder.
-    """
-    from safetensors.torch import save_file
 
+    Raises:
+        geochat.engine.files.WriteError: If a file cannot be written; the message names it.
+    """
     target = Path(folder)
-    new, old = (target.with_name(f'.{target.name}.{suffix}') for suffix in ('new', 'old'))
-    shutil.rmtree(new, ignore_errors=True)
-    new.mkdir(parents=True)
-    tensors = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in model.state_dict().items()}
-    save_file(tensors, new / 'model.safetensors', metadata={'format': 'pt'})
-    content = {'format': FORMAT, **{key: _portable(key, value) for key, value in parts.items()}}
-    for part in ('vision_encoder', 'llm'):  # what the config.json of a pretrained folder said
-        if shape := getattr(getattr(model, part), 'shape', None):
-            content[part]['config'] = shape
-    (new / 'config.json').write_text(json.dumps(content, indent=2), encoding='utf-8')
-    model.llm.tokenizer.save_pretrained(str(new))
-    shutil.rmtree(old, ignore_errors=True)
-    if target.exists():
-        target.rename(old)
-    new.rename(target)
-    shutil.rmtree(old, ignore_errors=True)
+    with replaced_folder(target) as new:
+        write_model(model, parts, new, whole, base)
     return target
 
 
-def _portable(key: str, settings: Mapping[str, Any]) -> dict[str, Any]:
-    """A part's settings with registered names for types, and without names of files elsewhere."""
+def write_model(
+    model: torch.nn.Module,
+    parts: Mapping[str, Any] | None,
+    folder: Path,
+    whole: bool,
+    base: str | None,
+    state_dict: Mapping[str, torch.Tensor] | None = None,
+) -> None:
+    """Write the files of a model folder into a folder that is there; see :func:`save_model`.
+
+    Args:
+        model: The bare model.
+        parts: Settings of the five parts; None for a model that is not made of them, of which all weights are written.
+        folder: Where to.
+        whole: See :func:`save_model`.
+        base: See :func:`save_model`.
+        state_dict: The weights to write, under the model's names; None takes the model's own.
+    """
+    from safetensors.torch import save_file
+
+    elsewhere = set() if whole or parts is None else parts_elsewhere(parts, base)
+    weights = model.state_dict(keep_vars=True) if state_dict is None else state_dict
+    tensors = gather_tensors({name: weights[name] for name in names_to_save(model, elsewhere)})
+    if not is_main_process():
+        return
+    with written(folder / 'model.safetensors') as path:
+        save_file(tensors, path, metadata={'format': 'pt'})
+    if parts is None:
+        return
+    content = {'format': FORMAT, **{key: _portable(key, value, keep=key in elsewhere) for key, value in parts.items()}}
+    for part in ('vision_encoder', 'llm'):  # what the config.json of a pretrained folder said
+        if shape := getattr(getattr(model, part), 'shape', None):
+            content[part]['config'] = shape
+    if elsewhere:
+        content.update(weights_elsewhere=sorted(elsewhere), base=base)
+    with written(folder / 'config.json') as path:
+        path.write_text(json.dumps(content, indent=2), encoding='utf-8')
+    with written(folder / 'tokenizer.json'):
+        model.llm.tokenizer.save_pretrained(str(folder))
+
+
+def parts_elsewhere(parts: Mapping[str, Any], base: str | None) -> set[str]:
+    """Return the parts whose untrained weights can be read from other files again."""
+    names = ('vision_encoder', 'llm')
+    return {name for name in names if base is not None or parts[name].get('pretrained') is not None}
+
+
+def names_to_save(model: torch.nn.Module, elsewhere: Collection[str]) -> list[str]:
+    """Return the names of a model's tensors that are saved.
+
+    Args:
+        model: The bare model.
+        elsewhere: Parts of which only what is trained is saved, since other files hold the rest.
+    """
+    buffers = {id(buffer) for buffer in model.buffers()}
+    trained = {name.partition('.')[0] for name, weight in model.named_parameters() if weight.requires_grad}
+
+    def is_saved(name: str, tensor: torch.Tensor) -> bool:
+        part = name.partition('.')[0]
+        # A quantised weight's scales are neither parameters nor buffers; they belong to what is frozen.
+        return part not in elsewhere or tensor.requires_grad or (part in trained and id(tensor) in buffers)
+
+    return [name for name, tensor in model.state_dict(keep_vars=True).items() if is_saved(name, tensor)]
+
+
+def gather_tensors(weights: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Copy tensors to the main process's memory; every rank must call this, the others get none.
+
+    Returns:
+        Tensors by the names that they have without adapters around them.
+    """
+    tensors = {}
+    for name, tensor in weights.items():
+        with _brought_together(tensor):
+            if is_main_process():
+                # Two names can share one tensor, which safetensors refuses: each gets a copy.
+                tensors[name.replace('.base_layer.', '.')] = tensor.detach().cpu().contiguous().clone()
+    return tensors
+
+
+def _brought_together(tensor: torch.Tensor) -> contextlib.AbstractContextManager:
+    if not hasattr(tensor, 'ds_id'):  # ZeRO-3 has not spread it over the processes
+        return contextlib.nullcontext()
+    from deepspeed.runtime.zero import GatheredParameters
+
+    return GatheredParameters([tensor])
+
+
+def load_saved_weights(model: torch.nn.Module, folder: Path, elsewhere: Collection[str]) -> LoadReport:
+    """Load into a bare model the weights of a run's checkpoint, over what the run started from.
+
+    Args:
+        model: The model, with the weights of the parts in ``elsewhere`` already in it.
+        folder: The checkpoint.
+        elsewhere: See :func:`names_to_save`.
+
+    Raises:
+        geochat.models.weights.WeightsError: If the weights do not fit the model, or are not those that it trains.
+    """
+    report = load_weights(model, read_state_dict(folder), source=str(folder))
+    return check_saved(model, report, elsewhere)
+
+
+def check_saved(model: torch.nn.Module, report: LoadReport, elsewhere: Collection[str]) -> LoadReport:
+    """Check a report of weights that need not be whole; see :func:`load_saved_weights`."""
+    needed = {name.replace('.base_layer.', '.') for name in names_to_save(model, elsewhere)}
+    report.missing = sorted(needed - set(report.loaded) - set(report.misshapen))
+    return report.check()
+
+
+def _portable(key: str, settings: Mapping[str, Any], keep: bool) -> dict[str, Any]:
+    """A part's settings with registered names for types, and without names of files elsewhere.
+
+    Its ``pretrained`` is kept if ``keep`` says that the folder lacks weights which are there.
+    """
     if key == 'task_prompts':
         return {task: _named(PART_REGISTRIES[key], prompt) for task, prompt in settings.items()}
-    portable = _named(
-        PART_REGISTRIES[key], {name: value for name, value in settings.items() if name not in FILES_ELSEWHERE}
-    )
+    dropped = [name for name in FILES_ELSEWHERE if not (keep and name == 'pretrained')]
+    portable = _named(PART_REGISTRIES[key], {name: value for name, value in settings.items() if name not in dropped})
     if template := portable.get('chat_template'):
         portable['chat_template'] = _named(CHAT_TEMPLATES, template)
     return portable

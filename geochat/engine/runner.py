@@ -1,5 +1,6 @@
 """MMEngine's runners with one rule for weights: they go by name into the bare model, before anything wraps it."""
 
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -8,24 +9,42 @@ from mmengine.model import MMDistributedDataParallel
 from mmengine.runner import FlexibleRunner, Runner
 from torch import nn
 
-from geochat.engine.checkpoint import load_checkpoint
+from geochat.engine.checkpoint import load_saved_weights, load_start
 from geochat.engine.distributed import open_process_group
+from geochat.engine.run_checkpoint import find_checkpoint, resume_run, run_elsewhere
 from geochat.registry import MODELS, STRATEGIES
 
 
 def _fill_with_weights(runner: Runner | FlexibleRunner, model: nn.Module) -> None:
     """Load the runner's ``load_from``; without it, the pretrained weights that the parts of the model name.
 
-    MMEngine loads neither again. A run that resumes reads its checkpoint later, over the pretrained weights.
+    A run that resumes lays its checkpoint's weights over them. MMEngine loads none of it again.
     """
-    if runner._load_from is None or runner._resume:
-        model.init_weights()
-    else:
-        runner.logger.info(str(load_checkpoint(model, runner._load_from)))
-        runner._has_loaded = True
+    report = load_start(model, runner._load_from)
+    if report is not None:
+        runner.logger.info(str(report))
+    if runner._resume:
+        runner.checkpoint = find_checkpoint(runner.work_dir)
+        runner.logger.info(str(load_saved_weights(model, runner.checkpoint, run_elsewhere(runner.cfg))))
 
 
-class GeoChatRunner(Runner):
+class _ResumesFromFolders:
+    """How both runners go on from a checkpoint of :mod:`geochat.engine.run_checkpoint`.
+
+    Attributes:
+        checkpoint: The folder that the run goes on from, until it has; None in a new run.
+    """
+
+    checkpoint: Path | None = None
+
+    def load_or_resume(self) -> None:
+        """Put back what a checkpoint has beside the weights; those are in the model since it was built."""
+        if self.checkpoint is not None:
+            resume_run(self, self.checkpoint)
+            self.checkpoint = None
+
+
+class GeoChatRunner(_ResumesFromFolders, Runner):
     """MMEngine's runner for one process or DDP."""
 
     def setup_env(self, env_cfg: dict[str, Any]) -> None:
@@ -56,7 +75,7 @@ class GeoChatRunner(Runner):
         """Leave the model as it is: its weights are there since it was built."""
 
 
-class GeoChatFlexibleRunner(FlexibleRunner):
+class GeoChatFlexibleRunner(_ResumesFromFolders, FlexibleRunner):
     """MMEngine's runner for strategies such as DeepSpeed."""
 
     def build_strategy(self, strategy: dict[str, Any], **environment: Any) -> Any:

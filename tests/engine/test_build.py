@@ -86,9 +86,6 @@ def test_a_work_dir_that_cannot_be_written(tmp_path):
 def test_nothing_to_resume(tmp_path):
     with pytest.raises(ConfigError, match=r'--resume: there is no checkpoint in .*run'):
         build_runner(small_run(tmp_path), resume=True)
-    (tmp_path / 'run' / 'last_checkpoint').write_text(str(tmp_path / 'gone.pth'))
-    with pytest.raises(ConfigError, match=r'gone\.pth.*is not there'):
-        build_runner(small_run(tmp_path), resume=True)
 
 
 def test_a_run_resumes_from_its_checkpoint(tmp_path):
@@ -131,7 +128,7 @@ class TestWeights:
     def test_load_from_a_checkpoint_of_a_run(self, tmp_path):
         runner = build_runner(small_run(tmp_path))
         runner.train()
-        (checkpoint,) = (tmp_path / 'run').glob('*.pth')
+        (checkpoint,) = (tmp_path / 'run').glob('iter_*')
         tested = build_runner(small_run(tmp_path), load_from=checkpoint, training=False)
         assert all((tensor == runner.model.state_dict()[name]).all() for name, tensor in weights(tested).items())
 

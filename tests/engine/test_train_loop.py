@@ -61,7 +61,7 @@ def test_schedule_and_checkpoints_count_optimizer_steps(toy_runner, tmp_path):
     # Warm-up of one step, then a half cosine over the nine others.
     expected = [0.0] + [0.5e-2 * (1 + math.cos(math.pi * step / 9)) for step in range(9)]
     assert rates == pytest.approx(expected)
-    assert sorted(path.name for path in (tmp_path / 'run').glob('*.pth')) == ['iter_10.pth', 'iter_8.pth']
+    assert sorted(path.name for path in (tmp_path / 'run').glob('iter_*')) == ['iter_10', 'iter_8']
 
 
 def gradient_step(records, weighted_by_tokens):
@@ -152,7 +152,7 @@ def test_resuming_continues_with_the_next_record(toy_runner, tmp_path, monkeypat
     first = toy_runner(train_cfg=train_cfg(max_iters=10), work_dir=str(tmp_path / 'run'))
     first._hooks[-1].max_keep_ckpts = -1
     first.train()
-    (tmp_path / 'run' / 'last_checkpoint').write_text(str(tmp_path / 'run' / f'iter_{stop_at}.pth'))
+    (tmp_path / 'run' / 'last_checkpoint').write_text(f'iter_{stop_at}')
     seen.clear()
     resumed = toy_runner(train_cfg=train_cfg(max_iters=10), work_dir=str(tmp_path / 'run'), resume=True)
     resumed.train()

@@ -90,7 +90,7 @@ def test_a_tiny_child_of_the_7b_config_trains_with_deepspeed_and_no_launcher(chi
     assert code == 0, output
     assert 'carry loss' in output  # the first sample is shown
     assert 'step 3/3 (100 %)' in output
-    assert (tmp_path / 'run' / 'iter_3.pth').is_dir()
+    assert (tmp_path / 'run' / 'iter_3').is_dir()
     assert (tmp_path / 'run' / 'model' / 'model.safetensors').is_file()
     assert 'Failed to search registry' not in output
 

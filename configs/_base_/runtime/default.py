@@ -1,12 +1,12 @@
 """What a training run prints and writes. Intervals count optimizer steps."""
 
-from mmengine.hooks import CheckpointHook, IterTimerHook, ParamSchedulerHook, RuntimeInfoHook
+from mmengine.hooks import IterTimerHook, ParamSchedulerHook, RuntimeInfoHook
 
 from geochat.engine.hooks import (
+    CheckpointHook,
     DataReportHook,
     FirstSampleHook,
     ModelFolderHook,
-    PlainCheckpointHook,
     ProgressHook,
     ProgressLine,
 )
@@ -19,12 +19,11 @@ default_hooks = dict(
     sampler_seed=None,  # the training loop tells the samplers their epoch
     logger=dict(type=ProgressHook, interval=10),
     param_scheduler=dict(type=ParamSchedulerHook),
-    checkpoint=dict(type=CheckpointHook, by_epoch=False, interval=500, max_keep_ckpts=2, save_last=True),
+    checkpoint=dict(type=CheckpointHook, interval=500, max_keep_ckpts=2),
 )
 
 custom_hooks = [
     dict(type=FirstSampleHook),
-    dict(type=PlainCheckpointHook),
     dict(type=DataReportHook),
     dict(type=ModelFolderHook),
 ]

@@ -2,18 +2,32 @@
 
 import contextlib
 import math
-from collections.abc import Iterator, Mapping, Sequence
+import signal
+from collections.abc import Mapping, Sequence
 from itertools import islice
 from typing import Any
 
+import mmengine.hooks
 import torch
-from mmengine.dist import all_gather, get_world_size
+from mmengine.dist import all_gather, all_reduce, get_rank, get_world_size
 from mmengine.runner import BaseLoop
 from torch.utils.data import DataLoader
 
+from geochat.engine.batches import TrainBatches
 from geochat.engine.config import ConfigError
+from geochat.engine.interruption import StopSignals, TrainingInterrupted
 from geochat.engine.loops.step import LOSS_REDUCTIONS, forward_loss, mean_over_ranks, micro_batch_weights
+from geochat.engine.randomness import set_random_state, undisturbed_randomness
 from geochat.registry import LOOPS
+
+_ORDER = {
+    'num_records': 'the number of training records was',
+    'batch_size': 'train_dataloader.batch_size was',
+    'accumulation': 'train_cfg.accumulation was',
+    'num_ranks': 'the number of processes was',
+    'steps_per_epoch': 'the number of optimizer steps of an epoch was',
+}
+"""What a position in the data depends on, and how a message says it."""
 
 
 @LOOPS.register_module()
@@ -25,7 +39,10 @@ class TrainLoop(BaseLoop):
     logging, validation and checkpoints all count optimizer steps. An epoch of M micro-batches has
     ``ceil(M / accumulation)`` steps; the last one takes what is left.
 
-    Training resumes in the middle of an epoch at the next micro-batch, without loading those before it.
+    Training resumes in the middle of an epoch at the next micro-batch, without loading those before it, and goes on
+    exactly as it would have without the interruption. After each step, its validation included, the loop calls the
+    hooks' ``after_step(runner)``: what is saved there is all that the step did. SIGTERM and Ctrl-C end the training
+    there (see :class:`~geochat.engine.interruption.StopSignals`).
 
     Args:
         runner: MMEngine's runner; it fills this in.
@@ -68,7 +85,13 @@ class TrainLoop(BaseLoop):
         self._iter = 0
         self.val_interval = val_interval
         self.val_begin = val_begin
+        self.seed = runner.seed
         self.stop_training = False  # MMEngine's EarlyStoppingHook sets it
+        self.saved_to: str | None = None
+        self._random_state: Mapping[str, Any] | None = None
+        self._signals = StopSignals()
+        self._stop_signal = 0
+        _refuse_other_checkpoints(runner.hooks)
 
     @property
     def max_epochs(self) -> int:
@@ -90,17 +113,64 @@ class TrainLoop(BaseLoop):
         """Optimizer steps completed."""
         return self._iter
 
+    @property
+    def is_interrupted(self) -> bool:
+        """Whether a signal asked for the end of the training; the ranks agree on it at the end of each step."""
+        return self._stop_signal != 0
+
     def run(self) -> Any:
-        """Train to the end and return the model."""
+        """Train to the end and return the model.
+
+        Raises:
+            TrainingInterrupted: If a signal asked for it; the step was finished, and is saved if a hook saves.
+        """
         runner = self.runner
-        # A checkpoint of an epoch that max_iters cut short calls it complete.
-        self._epoch = min(self._epoch, self._iter // self.steps_per_epoch)
+        self._epoch = self._iter // self.steps_per_epoch
         runner.call_hook('before_train')
         runner.logger.info(self._describe())
-        while self._iter < self._max_iters and not self.stop_training:
-            self.run_epoch()
+        self._batches = TrainBatches(self.dataloader, self.seed)
+        with self._signals:
+            while self._iter < self._max_iters and not self.stop_training:
+                self.run_epoch()
         runner.call_hook('after_train')
         return runner.model
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return where in the data the training is, and what that position depends on."""
+        seeds = [getattr(sampler, 'seed', None) for sampler in _samplers(self.dataloader)]
+        return {'step': self._iter, 'seed': self.seed, 'sampler_seeds': seeds, **self._order()}
+
+    def load_state_dict(self, state: Mapping[str, Any], random_states: Sequence[Mapping[str, Any]]) -> None:
+        """Go to where a training was.
+
+        Args:
+            state: What :meth:`state_dict` returned.
+            random_states: State of each rank's generators (:func:`~geochat.engine.randomness.random_state`).
+
+        Raises:
+            ConfigError: If the position means another one here, because the data or the batches are others.
+        """
+        for key, value in self._order().items():
+            if state[key] != value:
+                raise ConfigError(
+                    f'--resume: {_ORDER[key]} {state[key]} when the checkpoint was made and {value} now, so the next '
+                    'record cannot be found: go back to that, or start anew from its weights with load_from'
+                )
+        self._iter, self.seed = state['step'], state['seed']
+        for sampler, seed in zip(_samplers(self.dataloader), state['sampler_seeds'], strict=True):
+            if seed is not None:
+                sampler.seed = seed
+        self._random_state = random_states[get_rank()]
+
+    def _order(self) -> dict[str, int]:
+        """What the order of the records and the length of an epoch follow from, beside the seed."""
+        return {
+            'num_records': len(self.dataloader.dataset),
+            'batch_size': getattr(self.dataloader.batch_sampler, 'batch_size', 0),
+            'accumulation': self.accumulation,
+            'num_ranks': get_world_size(),
+            'steps_per_epoch': self.steps_per_epoch,
+        }
 
     def _describe(self) -> str:
         start = f'from step {self._iter} on ' if self._iter else ''
@@ -116,17 +186,20 @@ class TrainLoop(BaseLoop):
         _set_epoch(self.dataloader, self._epoch)
         self.runner.call_hook('before_train_epoch')
         self.runner.model.train()
-        batches = iter(_skip(self.dataloader, done * self.accumulation))
+        self._go_on_with_random_state()
+        batches = self._batches.epoch(self._epoch, done * self.accumulation)
         for _ in range(done, self.steps_per_epoch):
             self.run_iter(list(islice(batches, self.accumulation)))
-            if self.val_interval and (self._iter % self.val_interval == 0 or self._iter == self._max_iters):
+            if self._is_time_to_validate():
                 self._validate()
+            self._stop_signal = self._agree_on_signal()
+            self.runner.call_hook('after_step')
+            if self.is_interrupted:
+                raise TrainingInterrupted(self._say_how_to_go_on(), self._stop_signal)
             if self._iter >= self._max_iters or self.stop_training:
                 break
         self.runner.call_hook('after_train_epoch')
         self._epoch += 1
-        if not self.val_interval:
-            self._validate()
 
     def run_iter(self, batches: Sequence[Mapping[str, Any]]) -> None:
         """Make one optimizer step of the micro-batches of this rank."""
@@ -156,10 +229,33 @@ class TrainLoop(BaseLoop):
             return contextlib.nullcontext()
         return runner.model.no_sync()
 
+    def _is_time_to_validate(self) -> bool:
+        if self.runner.val_loop is None or self._iter < self.val_begin:
+            return False
+        return self._iter % (self.val_interval or self.steps_per_epoch) == 0 or self._iter == self._max_iters
+
     def _validate(self) -> None:
-        if self.runner.val_loop is not None and self._iter >= self.val_begin:
+        with undisturbed_randomness(with_gpu=True):
             self.runner.val_loop.run()
-            self.runner.model.train()
+        self.runner.model.train()
+
+    def _go_on_with_random_state(self) -> None:
+        """After resuming, take up the random numbers at the last moment: what a start draws is not the training's."""
+        if self._random_state is not None:
+            set_random_state(self._random_state)
+            self._random_state = None
+
+    def _agree_on_signal(self) -> int:
+        """Return the signal that any rank received; 0 if none did."""
+        received = torch.tensor(self._signals.received)
+        all_reduce(received, 'max')
+        return int(received)
+
+    def _say_how_to_go_on(self) -> str:
+        name = signal.Signals(self._stop_signal).name
+        saved = f'all is saved in {self.saved_to}' if self.saved_to else 'nothing saved it: the config has no checkpoints'
+        advice = '. Go on with the same command and --resume' if self.saved_to else ''
+        return f'{name} ended the training after step {self._iter} of {self._max_iters}; {saved}{advice}'
 
 
 def _check_settings(max_epochs: int | None, max_iters: int | None, accumulation: int, loss_reduction: str) -> None:
@@ -179,6 +275,13 @@ def _check_accumulation_said_once(optim_wrapper: Any) -> None:
         )
 
 
+def _refuse_other_checkpoints(hooks: Sequence[Any]) -> None:
+    if any(isinstance(hook, mmengine.hooks.CheckpointHook) for hook in hooks):
+        raise ConfigError(
+            "MMEngine's CheckpointHook leaves files that --resume does not read: take geochat.engine.hooks.CheckpointHook"
+        )
+
+
 def _micro_batches_per_epoch(dataloader: DataLoader) -> int:
     """Return the length of the data loader, which must be the same on every rank."""
     lengths = [int(length) for length in all_gather(torch.tensor(len(dataloader)))]
@@ -191,39 +294,12 @@ def _micro_batches_per_epoch(dataloader: DataLoader) -> int:
 
 def _set_epoch(dataloader: DataLoader, epoch: int) -> None:
     """Tell every sampler of a data loader the epoch, so that its order is a function of seed and epoch."""
-    samplers = [dataloader.sampler, dataloader.batch_sampler, getattr(dataloader.batch_sampler, 'sampler', None)]
-    for sampler in {id(sampler): sampler for sampler in samplers}.values():
+    for sampler in _samplers(dataloader):
         if hasattr(sampler, 'set_epoch'):
             sampler.set_epoch(epoch)
 
 
-class _Rest:
-    """The batches of a batch sampler from some position on; those before it are counted, never loaded."""
-
-    def __init__(self, batch_sampler: Any, start: int):
-        self.batch_sampler = batch_sampler
-        self.start = start
-
-    def __iter__(self) -> Iterator[list[int]]:
-        return islice(iter(self.batch_sampler), self.start, None)
-
-    def __len__(self) -> int:
-        return len(self.batch_sampler) - self.start
-
-
-def _skip(dataloader: DataLoader, count: int) -> DataLoader:
-    """Return a data loader of the batches after the first ``count``."""
-    if not count:
-        return dataloader
-    return DataLoader(
-        dataloader.dataset,
-        batch_sampler=_Rest(dataloader.batch_sampler, count),
-        num_workers=dataloader.num_workers,
-        collate_fn=dataloader.collate_fn,
-        pin_memory=dataloader.pin_memory,
-        timeout=dataloader.timeout,
-        worker_init_fn=dataloader.worker_init_fn,
-        multiprocessing_context=dataloader.multiprocessing_context,
-        generator=dataloader.generator,
-        prefetch_factor=dataloader.prefetch_factor,
-    )
+def _samplers(dataloader: DataLoader) -> list[Any]:
+    """Return the samplers that a data loader's batches come from, each once."""
+    samplers = [dataloader.sampler, dataloader.batch_sampler, getattr(dataloader.batch_sampler, 'sampler', None)]
+    return list({id(sampler): sampler for sampler in samplers}.values())

@@ -8,6 +8,7 @@ from mmengine.dist import all_gather, all_reduce
 from mmengine.runner import BaseLoop
 from torch.utils.data import DataLoader
 
+from geochat.engine.batches import WorkerStart
 from geochat.engine.config import ConfigError
 from geochat.engine.loops.step import LOSS_REDUCTIONS, count_supervised, forward_loss
 from geochat.registry import LOOPS
@@ -43,6 +44,7 @@ class ValLoop(BaseLoop):
         super().__init__(runner, dataloader)
         if not len(self.dataloader):
             raise ConfigError(f'the validation data of {len(self.dataloader.dataset)} records makes no batch')
+        self.dataloader.worker_init_fn = WorkerStart(self.dataloader.worker_init_fn)
         self.loss_reduction = loss_reduction
 
     @torch.no_grad()

@@ -1,15 +1,12 @@
 """DeepSpeed under MMEngine's ``FlexibleRunner``: ZeRO on CPUs and GPUs, its settings derived from the one config."""
 
 import contextlib
-import shutil
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import deepspeed
 import torch
 from mmengine._strategy import deepspeed as mmengine_deepspeed
-from mmengine.dist import barrier, is_main_process
 from mmengine.logging import MessageHub
 from mmengine.registry import OPTIMIZERS
 from torch import nn
@@ -162,7 +159,8 @@ class DeepSpeedStrategy(mmengine_deepspeed.DeepSpeedStrategy):
             log_kwargs=log_kwargs,
         )
         self.config = config
-        self.exclude_frozen_parameters = None
+        # What is frozen comes from where it came from before; resuming checks that all that is trained is there.
+        self.exclude_frozen_parameters = True
         if train_micro_batch_size_per_gpu is not None:
             self.config['train_micro_batch_size_per_gpu'] = train_micro_batch_size_per_gpu
 
@@ -208,20 +206,6 @@ class DeepSpeedStrategy(mmengine_deepspeed.DeepSpeedStrategy):
             model=model, optimizer=self.optim_wrapper.optimizer, config=self.config
         )
         return EngineWrapper(model=engine)
-
-    def save_checkpoint(self, filename: str, **content: Any) -> None:
-        """Write a checkpoint directory under a temporary name and rename it when every process has written its part."""
-        target = Path(filename)
-        unfinished = target.with_name(f'{target.name}.unfinished')
-        super().save_checkpoint(str(unfinished), **content)
-        barrier()
-        if is_main_process():
-            if target.is_dir():
-                shutil.rmtree(target)
-            else:  # a file, if the run began without DeepSpeed
-                target.unlink(missing_ok=True)
-            unfinished.rename(target)
-        barrier()
 
 
 def engine_settings(zero_stage: int, settings: Mapping[str, Any]) -> dict[str, Any]:

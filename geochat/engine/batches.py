@@ -1,0 +1,112 @@
+"""The batches of a training: from any position of any epoch, each sample with random numbers of its own."""
+
+import contextlib
+import signal
+from collections.abc import Callable, Iterator
+from itertools import islice
+from typing import Any
+
+import numpy as np
+import torch
+from torch.utils.data import DataLoader, Dataset, get_worker_info
+
+from geochat.datasets import DataError
+from geochat.engine.randomness import seed_cpu_generators, undisturbed_randomness
+
+
+class TrainBatches:
+    """Batches of a data loader's data, epoch by epoch, without loading those before a position.
+
+    The random numbers that a sample is made with follow from seed, epoch and the sample's number, whichever process
+    makes it; iterating draws none of the training's.
+
+    Args:
+        dataloader: What is read, in which batches and by how many workers.
+        seed: Seed of the samples' random numbers.
+    """
+
+    def __init__(self, dataloader: DataLoader, seed: int):
+        self._places = _Places(dataloader.batch_sampler)
+        self._loader = DataLoader(
+            _SeededSamples(dataloader.dataset, seed),
+            batch_sampler=self._places,
+            num_workers=dataloader.num_workers,
+            collate_fn=dataloader.collate_fn,
+            pin_memory=dataloader.pin_memory,
+            timeout=dataloader.timeout,
+            worker_init_fn=WorkerStart(dataloader.worker_init_fn),
+            multiprocessing_context=dataloader.multiprocessing_context,
+            generator=torch.Generator().manual_seed(seed),
+            prefetch_factor=dataloader.prefetch_factor,
+            persistent_workers=dataloader.persistent_workers,
+        )
+
+    def epoch(self, number: int, start: int) -> Iterator[Any]:
+        """Go through an epoch's batches.
+
+        Args:
+            number: Number of the epoch, from 0.
+            start: Batches at its beginning that are passed over; their samples are not loaded.
+
+        Raises:
+            DataError: If a dataset gives up; the message is the dataset's, whichever process it comes from.
+        """
+        self._places.epoch, self._places.start = number, start
+        try:
+            yield from self._loader
+        except DataError as error:
+            # A worker's error arrives with that process's stack for a message, which the error itself ends.
+            raise DataError(str(error).rpartition('DataError: ')[2].strip()) from error
+
+
+class _Places:
+    """The batches of a batch sampler; each number comes with its epoch, so that workers know it."""
+
+    def __init__(self, batch_sampler: Any):
+        self.batch_sampler = batch_sampler
+        self.epoch = 0
+        self.start = 0
+
+    def __iter__(self) -> Iterator[list[tuple[int, Any]]]:
+        epoch = self.epoch
+        for batch in islice(self.batch_sampler, self.start, None):
+            yield [(epoch, index) for index in batch]
+
+    def __len__(self) -> int:
+        return len(self.batch_sampler) - self.start
+
+
+class _SeededSamples(Dataset):
+    """A dataset whose samples are made with random numbers of their own."""
+
+    def __init__(self, dataset: Dataset, seed: int):
+        self.dataset = dataset
+        self.seed = seed
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def __getitem__(self, place: tuple[int, Any]) -> Any:
+        epoch, index = place
+        # In the training's own process, dropout draws from the same generators.
+        alone = get_worker_info() is not None
+        with contextlib.nullcontext() if alone else undisturbed_randomness(with_gpu=False):
+            seed_cpu_generators(self.seed, epoch, *np.ravel(index).tolist())
+            return self.dataset[index]
+
+
+class WorkerStart:
+    """What a worker does first: leave Ctrl-C and SIGTERM to the process that trains, which ends its workers itself.
+
+    Args:
+        further: What it does then.
+    """
+
+    def __init__(self, further: Callable[[int], None] | None):
+        self.further = further
+
+    def __call__(self, worker: int) -> None:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, signal.SIG_IGN)
+        if self.further is not None:
+            self.further(worker)

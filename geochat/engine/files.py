@@ -1,0 +1,136 @@
+"""Files that are written whole or not at all, and errors that name the file."""
+
+import contextlib
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from mmengine.dist import all_gather_object, is_main_process
+
+UNFINISHED, REPLACED = '.unfinished', '.replaced'
+"""What the names of folders end in that are being written, or about to be deleted."""
+
+
+class WriteError(OSError):
+    """A file cannot be written; the message names it and says why."""
+
+
+@contextlib.contextmanager
+def written(path: Path) -> Iterator[Path]:
+    """Name the file in whatever goes wrong while a block writes it.
+
+    Raises:
+        WriteError: If the block fails. (A full disk makes libraries raise nearly anything.)
+    """
+    try:
+        yield path
+    except WriteError:
+        raise
+    except Exception as error:
+        reason = ' '.join(str(error).split())[:200] or type(error).__name__
+        raise WriteError(f'{path} cannot be written ({_free_space(path)} free on its disk): {reason}') from error
+
+
+def _free_space(path: Path) -> str:
+    try:
+        free = shutil.disk_usage(path.parent).free
+    except OSError:
+        return 'nothing known to be'
+    return f'{free / 1e6:,.1f} MB'
+
+
+@contextlib.contextmanager
+def replaced_folder(target: Path) -> Iterator[Path]:
+    """Give a new folder to fill, which takes the target's place when the block ends: whole or, if it fails, not at all.
+
+    Every rank must enter it. They go on together, and if one fails all do.
+
+    Args:
+        target: The folder; whatever has its name is replaced.
+
+    Raises:
+        WriteError: If a file cannot be written.
+    """
+    new = target.with_name(target.name + UNFINISHED)
+    _together(lambda: _make_empty(new))
+    failure = None
+    try:
+        yield new
+    except WriteError as error:
+        failure = error
+    _fail_together(failure, new)
+    _together(lambda: _put_in_place(new, target))
+
+
+def _together(action: Callable[[], None]) -> None:
+    """Let the main process do something to the disk; what it fails of, all fail of."""
+    failure = None
+    if is_main_process():
+        try:
+            action()
+        except OSError as error:
+            failure = WriteError(f'{error.filename} cannot be written: {error.strerror}')
+    _fail_together(failure, None)
+
+
+def _fail_together(failure: WriteError | None, unfinished: Path | None) -> None:
+    failures = [text for text in all_gather_object('' if failure is None else str(failure)) if text]
+    if failures:
+        if unfinished is not None and is_main_process():
+            shutil.rmtree(unfinished, ignore_errors=True)
+        raise WriteError(failures[0]) from failure
+
+
+def _make_empty(folder: Path) -> None:
+    delete_folder(folder)
+    folder.mkdir(parents=True)
+
+
+def _put_in_place(new: Path, target: Path) -> None:
+    for path in new.rglob('*'):
+        _to_disk(path)
+    _to_disk(new)
+    old = target.with_name(target.name + REPLACED)
+    delete_folder(old)
+    if target.exists():
+        target.rename(old)
+    new.rename(target)
+    _to_disk(target.parent)
+    delete_folder(old)
+
+
+def _to_disk(path: Path) -> None:
+    """Wait until a file or folder is on the disk: a rename must not outlive what it names when the power fails."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def delete_folder(folder: Path) -> None:
+    """Delete a folder, or a file of that name, if it is there; nothing that still has its name is ever half deleted."""
+    if not folder.exists():
+        return
+    doomed = folder if folder.name.endswith((UNFINISHED, REPLACED)) else folder.with_name(folder.name + REPLACED)
+    if doomed != folder:
+        shutil.rmtree(doomed, ignore_errors=True)
+        folder.rename(doomed)
+    if doomed.is_dir():
+        shutil.rmtree(doomed)
+    else:
+        doomed.unlink()
+
+
+def replace_text(path: Path, text: str) -> None:
+    """Write a small file whole or not at all.
+
+    Raises:
+        WriteError: If it cannot be written.
+    """
+    new = path.with_name(path.name + UNFINISHED)
+    with written(path):
+        new.write_text(text, encoding='utf-8')
+        _to_disk(new)
+        new.replace(path)
