@@ -94,6 +94,11 @@ class InstructionDataset:
         """Number of pictures of each record: (N,) int32."""
         return self.records.entries['num_images']
 
+    @property
+    def pictures(self) -> np.ndarray:
+        """Which pictures each record shows: (N,) int32, equal for records of the same pictures, -1 without any."""
+        return self.records.entries['pictures']
+
     def __getitem__(self, index: int) -> dict[str, Any]:
         """Read, prepare and return a training sample (see :meth:`SampleProcessor.training_sample`).
 

@@ -18,12 +18,20 @@ from geochat.datasets.instruction_record import estimate_length, parse_record, t
 from geochat.datasets.json_records import JsonRecord, iterate_records, read_record
 from geochat.structures import Record
 
-_VERSION = 1
+_VERSION = 2
 """Part of the index file's head: another number, and old indexes are built anew."""
 
-_PACKED = struct.Struct('<qqiiii')
+_PACKED = struct.Struct('<qqiiiii')
 _ENTRY = np.dtype(
-    [('start', '<i8'), ('stop', '<i8'), ('number', '<i4'), ('length', '<i4'), ('kind', '<i4'), ('num_images', '<i4')]
+    [
+        ('start', '<i8'),
+        ('stop', '<i8'),
+        ('number', '<i4'),
+        ('length', '<i4'),
+        ('kind', '<i4'),
+        ('num_images', '<i4'),
+        ('pictures', '<i4'),
+    ]
 )
 
 _MAX_COMPLAINTS = 10
@@ -43,7 +51,8 @@ class RecordIndex:
     Attributes:
         entries: Structured array (N,) with the fields ``start`` and ``stop`` (bytes), ``number`` (of the record in its
             file, counted from 1), ``length`` (estimated tokens of text), ``kind`` (equal for records of one task and
-            number of pictures) and ``num_images``.
+            number of pictures), ``num_images`` and ``pictures`` (equal for records of the same pictures in the same
+            order, counted from 0 as they come; -1 without a picture).
         num_bad: Records that cannot be used, and are not among the entries.
         complaints: What is wrong with the first of them, and where.
 
@@ -138,10 +147,11 @@ def _build(data_file: str | Path) -> tuple[dict[str, Any], np.ndarray]:
     entries = bytearray()
     complaints: list[str] = []
     kinds: dict[tuple[str, int], int] = {}
+    pictures: dict[tuple[str, ...], int] = {(): -1}
     num_bad = 0
     for number, item in enumerate(_with_progress(data_file, identity['size']), 1):
         try:
-            entries += _describe(item, number, kinds)
+            entries += _describe(item, number, kinds, pictures)
         except ValueError as error:
             num_bad += 1
             if len(complaints) < _MAX_COMPLAINTS:
@@ -150,11 +160,15 @@ def _build(data_file: str | Path) -> tuple[dict[str, Any], np.ndarray]:
     return {**identity, 'num_records': len(array), 'num_bad': num_bad, 'complaints': complaints}, array
 
 
-def _describe(item: JsonRecord, number: int, kinds: dict[tuple[str, int], int]) -> bytes:
+def _describe(
+    item: JsonRecord, number: int, kinds: dict[tuple[str, int], int], pictures: dict[tuple[str, ...], int]
+) -> bytes:
+    """Pack a record's entry; kinds and pictures that are new get the next number."""
     record = parse_record(item.value, str(number))
     kind = kinds.setdefault((task_tag(record.messages), len(record.images)), len(kinds))
     length = estimate_length(record.messages)
-    return _PACKED.pack(item.start, item.stop, number, length, kind, len(record.images))
+    shown = pictures.setdefault(record.images, len(pictures) - 1)
+    return _PACKED.pack(item.start, item.stop, number, length, kind, len(record.images), shown)
 
 
 def _with_progress(data_file: str | Path, size: int) -> Iterator[JsonRecord]:

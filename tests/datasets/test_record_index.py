@@ -60,6 +60,14 @@ def test_records_of_one_task_and_number_of_pictures_are_of_one_kind(tmp_path):
     assert index[3].id == '4'
 
 
+def test_records_of_the_same_pictures_have_the_same_number(tmp_path):
+    text_only = {'conversations': [{'from': 'human', 'value': 'hi'}, {'from': 'gpt', 'value': 'hello there'}]}
+    two = record(0, '<image>\nWhich is older?', image=['1.png', '0.png'])
+    records = [record(0), record(1), text_only, record(0, 'Is it?'), two, {**two, 'image': ['0.png', '1.png']}, two]
+    index = RecordIndex(written(tmp_path / 'data.json', records))
+    assert index.entries['pictures'].tolist() == [0, 1, -1, 0, 2, 3, 2]
+
+
 def test_the_index_is_built_once_and_mapped_from_its_file(tmp_path, builds):
     path = written(tmp_path / 'data.json', [record(n) for n in range(5)])
     first, second = RecordIndex(path), RecordIndex(path)
