@@ -10,8 +10,9 @@ from geochat.datasets.benchmarks import (
 from geochat.datasets.collate import collate_samples
 from geochat.datasets.errors import DataError
 from geochat.datasets.instruction import InstructionDataset
+from geochat.datasets.packing import pack_samples
 from geochat.datasets.processor import SampleProcessor
-from geochat.datasets.samplers import LengthGroupedSampler
+from geochat.datasets.samplers import ImageGroupedSampler, LengthGroupedSampler
 from geochat.datasets.scenes import SceneFiles, SceneImages
 from geochat.datasets.transforms import ImageFolder, ImageGeometry, PadResizeNormalize
 
@@ -20,6 +21,7 @@ __all__ = [
     'DataError',
     'ImageFolder',
     'ImageGeometry',
+    'ImageGroupedSampler',
     'InstructionDataset',
     'LengthGroupedSampler',
     'PadResizeNormalize',
@@ -31,4 +33,5 @@ __all__ = [
     'SceneImages',
     'VQABenchmark',
     'collate_samples',
+    'pack_samples',
 ]

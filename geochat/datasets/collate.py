@@ -46,6 +46,17 @@ def collate_samples(samples: Sequence[Mapping[str, Any]], padding: str = 'right'
     if any('branches' in sample for sample in samples):
         branches = [sample.get('branches', np.zeros_like(sample['input_ids'])) for sample in samples]
         batch['branches'] = _padded(branches, 0, padding)
+    batch['pixels'], batch['image_index'] = stack_pictures(samples)
+    return {name: torch.from_numpy(array) for name, array in batch.items()}
+
+
+def stack_pictures(samples: Sequence[Mapping[str, Any]]) -> tuple[np.ndarray, np.ndarray]:
+    """Stack the distinct pictures of samples.
+
+    Returns:
+        float32 array (M, 3, H, W), one row a distinct picture (equal ``image_keys``), (0, 3, 0, 0) without any, and
+        int64 array (P,): the row for each picture of the samples in reading order.
+    """
     rows: dict[str, int] = {}
     distinct: list[np.ndarray] = []
     image_index = []
@@ -54,9 +65,13 @@ def collate_samples(samples: Sequence[Mapping[str, Any]], padding: str = 'right'
             rows[key] = len(rows)
             distinct.append(pixels)
         image_index.append(rows[key])
-    batch['pixels'] = np.stack(distinct) if distinct else np.zeros((0, 3, 0, 0), dtype=np.float32)
-    batch['image_index'] = np.array(image_index, dtype=np.int64)
-    return {name: torch.from_numpy(array) for name, array in batch.items()}
+    stacked = np.stack(distinct) if distinct else np.zeros((0, 3, 0, 0), dtype=np.float32)
+    return stacked, np.array(image_index, dtype=np.int64)
+
+
+def count_records(batch: Mapping[str, 'torch.Tensor']) -> int:
+    """Return how many records a batch of training samples holds, packed or not."""
+    return int(batch['num_records']) if 'num_records' in batch else len(batch['input_ids'])
 
 
 def _padded(rows: Sequence[np.ndarray], value: int | bool, padding: str) -> np.ndarray:

@@ -7,7 +7,7 @@ import torch
 from mmengine.model import BaseModel
 from torch import nn
 
-from geochat.models.attention import branch_mask, branch_positions
+from geochat.models.attention import PADDING, Layout, positions
 from geochat.registry import LLMS, MODELS, PROJECTORS, VISION_ENCODERS
 from geochat.structures import IGNORE_INDEX, IMAGE_TOKEN_INDEX
 
@@ -19,13 +19,13 @@ class Spliced(NamedTuple):
         embeds: (B, S, hidden_size).
         mask: (B, S) bool; False for padding.
         labels: (B, S) int64, or None.
-        branches: (B, S) int64, or None.
+        layout: The texts that the rows hold; None where each holds one.
     """
 
     embeds: torch.Tensor
     mask: torch.Tensor
     labels: torch.Tensor | None = None
-    branches: torch.Tensor | None = None
+    layout: Layout | None = None
 
 
 @MODELS.register_module()
@@ -68,7 +68,9 @@ class GeoChat(BaseModel):
         pixels: torch.Tensor | None = None,
         image_index: torch.Tensor | None = None,
         labels: torch.Tensor | None = None,
+        documents: torch.Tensor | None = None,
         branches: torch.Tensor | None = None,
+        num_records: torch.Tensor | None = None,
         mode: str = 'tensor',
     ) -> Any:
         """Run the model.
@@ -79,7 +81,10 @@ class GeoChat(BaseModel):
             pixels: (M, 3, H, W) normalised pictures; None for text only.
             image_index: (P,) row of ``pixels`` of each image token in reading order.
             labels: (B, T) int64; :data:`IGNORE_INDEX` where there is no loss. Needed for the loss.
-            branches: (B, T) int64; which tokens see each other (:mod:`geochat.models.attention`); None for dialogues.
+            documents: (B, T) int64; which document of its row a token belongs to (:mod:`geochat.models.attention`);
+                None where a row is one.
+            branches: (B, T) int64; which branch of its document a token belongs to; None for dialogues.
+            num_records: How many records the batch holds; for those who count, not for the model.
             mode: ``'loss'``, ``'predict'`` or ``'tensor'``.
 
         Returns:
@@ -95,7 +100,7 @@ class GeoChat(BaseModel):
             prompts = {'input_ids': input_ids, 'attention_mask': attention_mask}
             return generate(self, {**prompts, 'pixels': pixels, 'image_index': image_index})
         features = self.encode_images(pixels, image_index)
-        spliced = self.splice(input_ids, attention_mask, features, labels, branches)
+        spliced = self.splice(input_ids, attention_mask, features, labels, documents, branches)
         states = self.llm.hidden_states(spliced.embeds, *_attention(spliced))
         if mode == 'loss':
             return self.loss(states, spliced.labels)
@@ -126,6 +131,7 @@ class GeoChat(BaseModel):
         attention_mask: torch.Tensor,
         features: torch.Tensor | None,
         labels: torch.Tensor | None = None,
+        documents: torch.Tensor | None = None,
         branches: torch.Tensor | None = None,
         padding: str = 'right',
     ) -> Spliced:
@@ -136,6 +142,7 @@ class GeoChat(BaseModel):
             attention_mask: (B, T) bool; False for padding.
             features: (P, L, hidden_size), in reading order of the image tokens; None without pictures.
             labels: (B, T), or None.
+            documents: (B, T), or None.
             branches: (B, T), or None; pictures stand in branch 0.
             padding: On which side the result is padded: ``'right'`` or ``'left'``.
         """
@@ -149,26 +156,28 @@ class GeoChat(BaseModel):
         sizes = ends[:, -1]
         if padding == 'left':
             ends = ends + (sizes.max() - sizes)[:, None]
-        is_text = attention_mask & ~is_image
-        rows, columns = is_text.nonzero(as_tuple=True)
-        words = self.llm.embed(input_ids[is_text])
-        embeds = words.new_zeros(len(input_ids), int(sizes.max()), words.shape[-1])
-        embeds[rows, ends[rows, columns] - 1] = words
-        if features is not None:
-            image_rows, image_columns = is_image.nonzero(as_tuple=True)
-            places = ends[image_rows, image_columns][:, None] + torch.arange(-length, 0, device=ends.device)
-            embeds[image_rows[:, None], places] = features.to(embeds.dtype)
-
-        def move(values: torch.Tensor | None, of_pictures: int) -> torch.Tensor | None:
-            if values is None:
-                return None
-            moved = values.new_full(embeds.shape[:2], of_pictures)
-            moved[rows, ends[rows, columns] - 1] = values[is_text]
-            return moved
-
-        places = torch.arange(embeds.shape[1], device=ends.device)
+        places = torch.arange(int(sizes.max()), device=ends.device)
         mask = places < sizes[:, None] if padding == 'right' else places >= (sizes.max() - sizes)[:, None]
-        return Spliced(embeds, mask, move(labels, IGNORE_INDEX), move(branches, 0))
+        # Which token each place of the spliced rows comes from; for padding, any.
+        sources = torch.searchsorted(ends, places.expand(mask.shape).contiguous(), right=True)
+        sources = sources.clamp(max=input_ids.shape[1] - 1)
+        of_picture = is_image.gather(1, sources) & mask
+        words = self.llm.embed(input_ids[attention_mask & ~is_image])
+        embeds = words.new_zeros(*mask.shape, words.shape[-1])
+        embeds[mask & ~of_picture] = words
+        if features is not None:
+            embeds[of_picture] = features.to(embeds.dtype).flatten(0, 1)
+
+        def move(values: torch.Tensor, of_padding: int) -> torch.Tensor:
+            return torch.where(mask, values.gather(1, sources), of_padding)
+
+        if labels is not None:
+            labels = torch.where(of_picture, IGNORE_INDEX, move(labels, IGNORE_INDEX))
+        layout = None
+        if documents is not None or branches is not None:
+            documents = torch.zeros_like(input_ids) if documents is None else documents
+            layout = Layout(move(documents, PADDING), None if branches is None else move(branches, 0))
+        return Spliced(embeds, mask, labels, layout)
 
     def loss(self, states: torch.Tensor, labels: torch.Tensor) -> dict[str, torch.Tensor]:
         """Cross entropy of the next token over the supervised tokens; only their rows reach the LM head.
@@ -188,8 +197,8 @@ class GeoChat(BaseModel):
         return {'loss': total / count.clamp(min=1), 'num_supervised': count.to(total.dtype)}
 
 
-def _attention(spliced: Spliced) -> tuple[torch.Tensor, torch.Tensor]:
+def _attention(spliced: Spliced) -> tuple[torch.Tensor | Layout, torch.Tensor]:
     """Who sees whom, and the position of each token in its own sequence."""
-    if spliced.branches is None:
+    if spliced.layout is None:
         return spliced.mask, (spliced.mask.long().cumsum(1) - 1).clamp(min=0)
-    return branch_mask(spliced.branches, spliced.mask), branch_positions(spliced.branches, spliced.mask)
+    return spliced.layout, positions(spliced.layout)

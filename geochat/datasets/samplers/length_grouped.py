@@ -37,8 +37,8 @@ class LengthGroupedSampler:
 
         if batch_size < 1:
             raise ValueError(f'batch_size is a positive number, not {batch_size}')
-        self.lengths = _told(dataset, 'lengths')
-        self.num_images = _told(dataset, 'num_images')
+        self.lengths = told(dataset, 'lengths')
+        self.num_images = told(dataset, 'num_images')
         self.batch_size = batch_size
         self.rank, self.world_size = get_dist_info()
         self.seed = sync_random_seed() if seed is None else seed
@@ -76,10 +76,10 @@ class LengthGroupedSampler:
         return np.concatenate([batches.reshape(-1), order[full:]])
 
 
-def _told(dataset: Sized, name: str) -> np.ndarray:
+def told(dataset: Sized, name: str) -> np.ndarray:
     """Return what a dataset, or each of those that it joins, tells of its records."""
     if hasattr(dataset, 'datasets'):
-        return np.concatenate([_told(part, name) for part in dataset.datasets])
+        return np.concatenate([told(part, name) for part in dataset.datasets])
     if not hasattr(dataset, name):
         raise TypeError(
             f'{type(dataset).__name__} does not tell the {name} of its records; take DefaultSampler instead'

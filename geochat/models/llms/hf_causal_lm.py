@@ -10,6 +10,15 @@ from typing import Any
 import torch
 from torch import nn
 
+from geochat.models.attention import (
+    DOCUMENT_ATTENTION,
+    Layout,
+    additive_mask,
+    block_mask,
+    document_attention,
+    pieces,
+    varlen_settings,
+)
 from geochat.models.llms.start_values import set_start_values
 from geochat.models.weights import load_weights, read_state_dict
 from geochat.registry import CHAT_TEMPLATES, LLMS
@@ -27,8 +36,7 @@ class HFCausalLM(nn.Module):
         chat_template: Config of the chat template the LLM was trained with.
         lora: Settings of :func:`add_lora`; None for no adapters.
         frozen: True trains nothing of the LLM but its adapters.
-        attention: ``'auto'`` takes FlashAttention 2 where it is installed and there is a GPU, else PyTorch's SDPA; or
-            the name of one of transformers' implementations.
+        attention: ``'auto'``, or the name of one of transformers' implementations; see :func:`choose_attention`.
         gradient_checkpointing: Recompute the layers in the backward pass instead of storing them.
         start_values: Settings of :func:`~geochat.models.llms.start_values.set_start_values`, for a small model that
             starts from random weights; None leaves them as transformers draws them.
@@ -54,6 +62,7 @@ class HFCausalLM(nn.Module):
         self.chat_template = CHAT_TEMPLATES.build(dict(chat_template or {'type': 'vicuna_v1'}))
         hf_config = _causal_lm_config(config, pretrained)
         self.shape = shape_of(hf_config)
+        self.attention = attention
         self.model = _build(hf_config, dtype, attention, random_weights=pretrained is None)
         if start_values is not None and pretrained is None:
             set_start_values(self.model, self.tokenizer.get_vocab(), **start_values)
@@ -97,14 +106,14 @@ class HFCausalLM(nn.Module):
         return self.model.get_input_embeddings()(ids)
 
     def hidden_states(
-        self, embeds: torch.Tensor, mask: torch.Tensor, positions: torch.Tensor, cache: Any = None
+        self, embeds: torch.Tensor, mask: torch.Tensor | Layout, positions: torch.Tensor, cache: Any = None
     ) -> torch.Tensor:
         """Run the decoder.
 
         Args:
             embeds: (B, T, hidden_size).
-            mask: (B, S) bool, True for tokens that may be seen: those in the cache, then the T given. Or (B, 1, T, S)
-                bool, which says it for each token; this needs PyTorch's SDPA.
+            mask: (B, S) bool, True for tokens that may be seen: those in the cache, then the T given. Or the
+                :class:`~geochat.models.attention.Layout` of rows that hold several texts, without a cache.
             positions: (B, T) position of each token in its own sequence.
             cache: A transformers ``Cache`` to read and extend; None keeps none.
 
@@ -112,19 +121,31 @@ class HFCausalLM(nn.Module):
             (B, T, hidden_size), after the last norm.
 
         Raises:
-            ValueError: If a mask for each token is given to another attention than SDPA.
+            ValueError: If the rows hold several texts and the attention back end cannot keep them apart.
         """
-        implementation = self.model.config._attn_implementation
-        if mask.ndim == 4 and implementation != 'sdpa':
-            raise ValueError(f"branches of a row need the LLM's attention='sdpa', not {implementation!r}")
+        layout = mask if isinstance(mask, Layout) else None
+        # Set at every forward and left so: checkpointed layers look it up again in the backward pass.
+        self.model.config._attn_implementation = choose_attention(self.attention, layout, embeds.device)
+        settings = {} if layout is None else self._layout_settings(layout, embeds.dtype)
         output = self.model.get_decoder()(
             inputs_embeds=embeds,
-            attention_mask=mask,
             position_ids=positions,
             past_key_values=cache,
             use_cache=cache is not None,
+            **{'attention_mask': mask, **settings},
         )
         return output.last_hidden_state
+
+    def _layout_settings(self, layout: Layout, dtype: torch.dtype) -> dict[str, Any]:
+        """Tell the attention back end who sees whom, in its own form."""
+        back_end = self.model.config._attn_implementation
+        if back_end == DOCUMENT_ATTENTION:
+            return {'attention_mask': None, 'pieces': pieces(layout)}
+        if back_end == 'eager':
+            return {'attention_mask': additive_mask(layout, dtype)}
+        if back_end == 'flex_attention':
+            return {'attention_mask': block_mask(layout)}
+        return {'attention_mask': None, **varlen_settings(layout)}
 
     def logits(self, rows: torch.Tensor) -> torch.Tensor:
         """Apply the head to chosen rows (..., hidden_size): float32 (..., vocabulary)."""
@@ -208,6 +229,48 @@ def _build(config: Any, dtype: str, attention: str, random_weights: bool) -> nn.
         return AutoModelForCausalLM.from_config(
             config, dtype=getattr(torch, dtype), attn_implementation=_attention(attention)
         )
+
+
+def choose_attention(setting: str, layout: Layout | None, device: torch.device) -> str:
+    """Choose the attention back end of a batch.
+
+    With ``'auto'``, rows of one text take FlashAttention 2 where it is installed and there is a GPU, else PyTorch's
+    SDPA. Rows of several texts take, on a GPU, FlashAttention's kernels for sequences of several lengths where it is
+    installed and no text has branches, else FlexAttention; on a CPU, SDPA document by document, as with ``'sdpa'``.
+    ``'eager'``, ``'flex_attention'`` and ``'flash_attention_2'`` are taken as they are for all rows.
+
+    Args:
+        setting: The LLM's setting ``attention``.
+        layout: What the rows hold; None where each holds one text.
+        device: Where the model computes.
+
+    Returns:
+        A name that transformers knows.
+
+    Raises:
+        ValueError: If the rows hold several texts and the setting is none of those named here.
+    """
+    if layout is None:
+        return _attention(setting)
+    if setting == 'auto' and device.type == 'cuda':
+        flash = _attention(setting) == 'flash_attention_2' and layout.branches is None
+        return 'flash_attention_2' if flash else 'flex_attention'
+    if setting in ('auto', 'sdpa'):
+        _register_document_attention()
+        return DOCUMENT_ATTENTION
+    if setting not in ('eager', 'flex_attention', 'flash_attention_2'):
+        raise ValueError(
+            "rows of several texts (packing, independent turns) need the LLM's attention='auto', 'sdpa', 'eager', "
+            f"'flex_attention' or 'flash_attention_2', not {setting!r}"
+        )
+    return setting
+
+
+@functools.cache
+def _register_document_attention() -> None:
+    from transformers import AttentionInterface
+
+    AttentionInterface.register(DOCUMENT_ATTENTION, document_attention)
 
 
 def _attention(name: str) -> str:
