@@ -49,7 +49,7 @@ def train(args: argparse.Namespace) -> None:
 
 
 def main() -> None:
-    """Train; what the user can mend is answered with one line and exit code 1."""
+    """Train; what the user can mend is answered with one line and exit code 1, an interruption with 143 or 130."""
     args = parse_args()
     from geochat.installation import InstallationError, check_installation
 
@@ -61,12 +61,17 @@ def main() -> None:
 
     if not torch.cuda.is_available():
         os.environ.setdefault('DS_ACCELERATOR', 'cpu')  # otherwise DeepSpeed warns that it found no GPU
+    from geochat.datasets import DataError
     from geochat.engine import ConfigError
+    from geochat.engine.interruption import TrainingInterrupted
     from geochat.models.weights import WeightsError
 
     try:
         train(args)
-    except (ConfigError, InstallationError, OSError, WeightsError) as error:
+    except TrainingInterrupted as end:
+        print(end, file=sys.stderr)
+        sys.exit(end.exit_code)
+    except (ConfigError, DataError, InstallationError, OSError, WeightsError) as error:
         sys.exit(f'error: {error}')
 
 

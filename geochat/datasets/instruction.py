@@ -10,18 +10,21 @@ import numpy as np
 from mmengine.logging import print_log
 
 from geochat.box_codecs import BoxCodec, transcode
+from geochat.datasets.errors import DataError
 from geochat.datasets.record_index import RecordIndex
 from geochat.registry import BOX_CODECS, DATASETS, TRANSFORMS
-from geochat.structures import Record
+from geochat.structures import IGNORE_INDEX, Record
 
 PROBLEMS = {
     'picture': 'replaced by others, because a picture cannot be read',
     'box': 'replaced by others, because a box cannot be rewritten for the box codec',
+    'answer': 'replaced by others, because max_length leaves nothing of their answers',
     'truncated': 'cut to max_length',
 }
 """What can befall a record while it is used, and how a report says it."""
 
 _FLAGS = {name: 1 << bit for bit, name in enumerate(PROBLEMS)}
+_REPLACED = sum(bit for name, bit in _FLAGS.items() if name != 'truncated')
 _MAX_STAND_INS = 10
 _MAX_WARNINGS = 5
 
@@ -31,8 +34,8 @@ class InstructionDataset:
     """Records of an instruction file as training samples.
 
     A record that cannot be used because a picture is missing or damaged is replaced by another of the same task and
-    number of pictures, always the same one. Every such record is warned of (the first ones), counted across worker
-    processes, and named by :meth:`problems`.
+    number of pictures, always the same one; so is one of which ``max_length`` leaves no answer. Every such record is
+    warned of (the first ones), counted across worker processes, and named by :meth:`problems`.
 
     Args:
         data_file: JSON list or JSONL file of records (see :func:`~geochat.datasets.instruction_record.parse_record`).
@@ -45,6 +48,7 @@ class InstructionDataset:
         independent_turns: True trains each question and its answer as if they were alone with the pictures, though the
             turns of a record share one row; False trains the dialogue, whose turns see what was said before.
         skip_bad_records: True leaves out records of the wrong form, and says how many; False refuses such a file.
+        max_replaced: Share of the records that may be replaced by others; more are an error.
 
     Raises:
         FileNotFoundError: If the data file is not there.
@@ -63,6 +67,7 @@ class InstructionDataset:
         source_codec: Mapping[str, Any] | None = None,
         independent_turns: bool = False,
         skip_bad_records: bool = False,
+        max_replaced: float = 0.1,
     ):
         self.data_file = data_file
         self.records = RecordIndex(data_file)
@@ -77,6 +82,7 @@ class InstructionDataset:
         # One byte a record, shared with forked and spawned workers. Bytes are written whole, so no lock is needed.
         self._flags = RawArray('B', len(self.records))
         self._num_warnings = 0
+        self.max_replaced = max_replaced
 
     def full_init(self) -> None:
         """Do nothing: MMEngine's dataset wrappers call this, and the constructor has done everything."""
@@ -103,7 +109,8 @@ class InstructionDataset:
         """Read, prepare and return a training sample (see :meth:`SampleProcessor.training_sample`).
 
         Raises:
-            RuntimeError: If neither the record nor those that could stand in for it can be used.
+            DataError: If neither the record nor those that could stand in for it can be used, or more records than
+                ``max_replaced`` allows have been replaced.
         """
         errors = []
         for candidate in self._candidates(index):
@@ -112,7 +119,7 @@ class InstructionDataset:
             except _UnusableRecordError as error:
                 self._note(candidate, error)
                 errors.append(error)
-        raise RuntimeError(
+        raise DataError(
             f'{self.data_file}: neither record {self._number(index)} nor {len(errors) - 1} others in its place can be '
             f'used. The first: {errors[0]}'
         )
@@ -176,6 +183,8 @@ class InstructionDataset:
                 raise _UnusableRecordError('box', error) from error
         pattern = None if self.box_codec is None else self.box_codec.pattern
         sample = self.processor.training_sample(record, images, pattern, self.independent_turns)
+        if (sample['labels'] == IGNORE_INDEX).all():
+            raise _UnusableRecordError('answer', 'max_length leaves nothing of its answer')
         if sample['truncated']:
             self._flags[index] |= _FLAGS['truncated']
         return sample
@@ -197,6 +206,12 @@ class InstructionDataset:
         if self._num_warnings <= _MAX_WARNINGS:
             message = f'{self.data_file}, record {self._number(index)}: {error}; another record takes its place'
             print_log(message, logger='current', level=logging.WARNING)
+        count = np.count_nonzero(np.frombuffer(self._flags, dtype=np.uint8) & _REPLACED)
+        if count > self.max_replaced * len(self):
+            raise DataError(
+                f'{self.data_file}: {count} of {len(self)} records cannot be used, more than max_replaced='
+                f'{self.max_replaced:g} allows. The last: record {self._number(index)}: {error}'
+            )
 
     def _number(self, index: int) -> int:
         return int(self.records.entries['number'][index])
@@ -207,7 +222,7 @@ class InstructionDataset:
 
 
 class _UnusableRecordError(Exception):
-    def __init__(self, problem: str, reason: Exception):
+    def __init__(self, problem: str, reason: Exception | str):
         super().__init__(str(reason))
         self.problem = problem
 

@@ -36,6 +36,9 @@ def parse_record(value: Any, fallback_id: str) -> Record:
         raise ValueError("there is no 'conversations', or it is empty")
     messages = tuple(_parse_turn(turn, number) for number, turn in enumerate(turns, 1))
     check_turns(messages)
+    for number, message in enumerate(messages, 1):
+        if message.role == 'assistant' and not message.text.strip():
+            raise ValueError(f'turn {number} is an answer without a word')
     if messages[-1].role == 'user':
         raise ValueError('the last turn is a question that has no answer')
     images = _image_names(value.get('image'))

@@ -13,7 +13,7 @@ from small_parts import tokenizer_folder
 from torch.utils.data import DataLoader
 
 from geochat.box_codecs import BoxCodec
-from geochat.datasets import LengthGroupedSampler, collate_samples, instruction
+from geochat.datasets import DataError, LengthGroupedSampler, collate_samples, instruction
 from geochat.prompts import load_tokenizer
 from geochat.registry import BOX_CODECS, DATASETS
 from geochat.structures import IMAGE_TOKEN_INDEX, GroundedText
@@ -56,6 +56,7 @@ def settings(folder, **changes):
             'max_length': 200,
         },
         'box_codec': {'type': 'geochat'},
+        'max_replaced': 1.0,
         **changes,
     }
 
@@ -126,7 +127,7 @@ def test_the_only_record_of_its_kind_is_replaced_by_any_other(folder):
 def test_where_no_record_can_be_used_the_first_reason_is_given(folder):
     for path in (folder / 'images').iterdir():
         path.unlink()
-    with pytest.raises(RuntimeError, match=r'neither record 1 nor 5 others .*0\.png does not exist'):
+    with pytest.raises(DataError, match=r'neither record 1 nor 5 others .*0\.png does not exist'):
         build(folder)[0]
 
 
@@ -143,15 +144,36 @@ def test_worker_processes_share_the_counts(folder, context):
 
 
 def test_records_that_were_cut_are_counted_and_not_cut_within_a_box(folder):
+    write(folder, [record(n) for n in range(6)] + [record(6, '[refer] the ship', 'at {<12><34><56><78>|<90>}')])
     whole = build(folder)[6]['input_ids']
     changed = settings(folder)
     changed['processor']['max_length'] = len(whole) - 2
     dataset = DATASETS.build(changed)
     sample = dataset[6]
-    assert words(sample).rstrip().endswith('ASSISTANT:')
+    assert words(sample).rstrip().endswith('ASSISTANT: at')
     dataset[0]
     assert dataset.problems()['truncated'] == [7]
-    assert '1 of 12 records were cut to max_length: 7' in dataset.report()
+    assert '1 of 7 records were cut to max_length: 7' in dataset.report()
+
+
+def test_a_record_of_which_no_answer_is_left_is_replaced_and_counted(folder):
+    length = len(build(folder)[0]['input_ids'])
+    changed = settings(folder)
+    changed['processor']['max_length'] = length
+    write(folder, [record(0), record(1, 'How many planes are there? ' * 9)])
+    dataset = DATASETS.build(changed)
+    assert shown(dataset[1]) == 0
+    assert dataset.problems()['answer'] == [2]
+
+
+def test_more_replaced_records_than_allowed_are_an_error(folder):
+    for number in (1, 2, 3):
+        (folder / 'images' / f'{number}.png').unlink()
+    dataset = build(folder, max_replaced=0.2)
+    dataset[1], dataset[1], dataset[2]
+    expected = r'data\.json: 3 of 12 records cannot be used, more than max_replaced=0\.2 allows\. .* 4: the picture .*3\.png'
+    with pytest.raises(DataError, match=expected):
+        dataset[3]
 
 
 class PixelBoxCodec(BoxCodec):

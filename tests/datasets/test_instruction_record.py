@@ -62,6 +62,7 @@ def test_turns_without_image_token_and_turns_with_several_stay_as_they_are():
         ),
         (record('a'), 'no answer'),
         (record('a', 'b', 'c'), 'no answer'),
+        (record('a', 'b', 'c', ' \n'), 'turn 4 is an answer without a word'),
         (record('<image>\na', 'b'), 'image token without a picture: 1 tokens, 0 pictures'),
         (record('<image>\na', 'b', '<image>\nc', 'd', image='x.png'), 'without a picture: 2 tokens, 1 pictures'),
         (record('a', 'b', image='x.png'), 'picture without an image token: 1 pictures, 0 tokens'),
