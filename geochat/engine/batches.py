@@ -106,6 +106,7 @@ class WorkerStart:
         self.further = further
 
     def __call__(self, worker: int) -> None:
+        """Do it; ``worker`` is the worker's number."""
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, signal.SIG_IGN)
         if self.further is not None:

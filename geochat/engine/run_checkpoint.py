@@ -203,9 +203,9 @@ def read_manifest(folder: Path) -> dict[str, Any]:
 
 
 def find_checkpoint(work_dir: str | Path) -> Path:
-    """Return the checkpoint to go on from: the one that ``last_checkpoint`` names, or the newest before it that is whole.
+    """Return the checkpoint to go on from: the one that ``last_checkpoint`` names, if it is whole.
 
-    Those passed over are warned of.
+    Otherwise the newest before it that is whole; those passed over are warned of.
 
     Raises:
         ConfigError: If there is none; a new start must be asked for.

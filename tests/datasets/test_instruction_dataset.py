@@ -171,7 +171,7 @@ def test_more_replaced_records_than_allowed_are_an_error(folder):
         (folder / 'images' / f'{number}.png').unlink()
     dataset = build(folder, max_replaced=0.2)
     dataset[1], dataset[1], dataset[2]
-    expected = r'data\.json: 3 of 12 records cannot be used, more than max_replaced=0\.2 allows\. .* 4: the picture .*3\.png'
+    expected = r'data\.json: 3 of 12 records cannot be used, more than max_replaced=0\.2 allows.* 4: .*3\.png'
     with pytest.raises(DataError, match=expected):
         dataset[3]
 

@@ -47,7 +47,7 @@ def test_a_sample_is_the_same_wherever_an_epoch_is_entered(samples):
 
 
 def test_epochs_and_seeds_differ(samples):
-    own = dict((sample[0], sample[1:]) for sample in samples)
+    own = {sample[0]: sample[1:] for sample in samples}
     for others in (batches_of(1), batches_of(0, seed=2)):
         assert all(own[sample[0]] != sample[1:] for sample in others)
     assert len({value for draws in own.values() for value in draws}) == 30

@@ -253,9 +253,10 @@ class TrainLoop(BaseLoop):
 
     def _say_how_to_go_on(self) -> str:
         name = signal.Signals(self._stop_signal).name
-        saved = f'all is saved in {self.saved_to}' if self.saved_to else 'nothing saved it: the config has no checkpoints'
-        advice = '. Go on with the same command and --resume' if self.saved_to else ''
-        return f'{name} ended the training after step {self._iter} of {self._max_iters}; {saved}{advice}'
+        saved = 'nothing saved it: the config has no checkpoints'
+        if self.saved_to:
+            saved = f'all is saved in {self.saved_to}. Go on with the same command and --resume'
+        return f'{name} ended the training after step {self._iter} of {self._max_iters}; {saved}'
 
 
 def _check_settings(max_epochs: int | None, max_iters: int | None, accumulation: int, loss_reduction: str) -> None:
@@ -278,7 +279,8 @@ def _check_accumulation_said_once(optim_wrapper: Any) -> None:
 def _refuse_other_checkpoints(hooks: Sequence[Any]) -> None:
     if any(isinstance(hook, mmengine.hooks.CheckpointHook) for hook in hooks):
         raise ConfigError(
-            "MMEngine's CheckpointHook leaves files that --resume does not read: take geochat.engine.hooks.CheckpointHook"
+            "MMEngine's CheckpointHook leaves files that --resume does not read: "
+            'take geochat.engine.hooks.CheckpointHook'
         )
 
 

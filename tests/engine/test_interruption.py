@@ -1,0 +1,46 @@
+"""A signal is remembered until the step is done; the second one is not."""
+
+import os
+import signal
+import threading
+
+import pytest
+
+from geochat.engine.interruption import StopSignals, TrainingInterrupted
+
+
+@pytest.mark.parametrize('number', [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_is_remembered_and_the_handlers_come_back(number, capfd):
+    before = signal.getsignal(number)
+    with StopSignals() as signals:
+        assert signals.received == 0
+        os.kill(os.getpid(), number)
+        assert signals.received == number
+        assert signal.getsignal(number) is before
+    assert signal.getsignal(number) is before
+    assert f'{signal.Signals(number).name}: saving at the end of this step' in capfd.readouterr().err
+
+
+def test_the_second_ctrl_c_ends_the_program_at_once():
+    with StopSignals(), pytest.raises(KeyboardInterrupt):
+        os.kill(os.getpid(), signal.SIGINT)
+        os.kill(os.getpid(), signal.SIGINT)
+
+
+def test_outside_the_main_thread_nothing_is_caught():
+    before = signal.getsignal(signal.SIGTERM)
+    found = []
+
+    def enter():
+        with StopSignals():
+            found.append(signal.getsignal(signal.SIGTERM))
+
+    thread = threading.Thread(target=enter)
+    thread.start()
+    thread.join()
+    assert found == [before]
+
+
+def test_the_exit_code_is_the_shells():
+    assert TrainingInterrupted('', signal.SIGTERM).exit_code == 143
+    assert TrainingInterrupted('', signal.SIGINT).exit_code == 130
