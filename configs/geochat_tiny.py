@@ -16,6 +16,7 @@ with read_base():
     from ._base_.models.geochat_tasks import *
     from ._base_.runtime.default import *
 
+from geochat.engine.hooks import ModelFolderHook
 from geochat.engine.loops import BenchmarkLoop, TrainLoop, ValLoop
 from geochat.engine.muon import MuonAdamW, MuonConstructor
 from geochat.engine.optimization import AmpOptimWrapper, CosineWithWarmupLR
@@ -73,7 +74,10 @@ param_scheduler = dict(type=CosineWithWarmupLR, warmup_ratio=0.03, by_epoch=Fals
 # time, and a step takes many times as long.
 env_cfg.update(cpu_threads=1)
 
-default_hooks.update(logger=dict(type=ProgressHook, interval=50))
+default_hooks.update(
+    logger=dict(type=ProgressHook, interval=50),
+    model_folder=dict(type=ModelFolderHook, whole=True),  # the encoder too: the folder is a model on its own
+)
 
 test_after_training = True
 test_cfg = dict(

@@ -2,6 +2,7 @@
 
 import importlib.util
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -190,3 +191,32 @@ def test_misspelt_setting_of_the_training(refused, config):
     message = refused(config, '--cfg-options', 'train_cfg.acumulation=2')
     assert "'acumulation'" in message
     assert "'accumulation'" in message
+
+
+@pytest.mark.slow
+def test_sigterm_saves_and_the_run_goes_on(config, tmp_path):
+    arguments = [config, '--work-dir', tmp_path / 'run', '--cfg-options', 'train_cfg.max_iters=2000']
+    command = [sys.executable, str(ROOT / 'tools' / 'train.py'), *map(str, arguments)]
+    environment = {
+        **os.environ,
+        'PYTHONPATH': os.pathsep.join((str(ROOT), str(ROOT / 'tests'))),
+        'OMP_NUM_THREADS': '1',
+    }
+    with subprocess.Popen(
+        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    ) as run_:
+        for line in run_.stdout:
+            if 'Saved' in line:
+                break
+        run_.send_signal(signal.SIGTERM)
+        output = run_.stdout.read()
+    assert run_.returncode == 143, output
+    last = (tmp_path / 'run' / 'last_checkpoint').read_text()
+    step = int(last.removeprefix('iter_'))
+    expected = (
+        f'SIGTERM ended the training after step {step} of 2000; all is saved in {tmp_path}/run/{last}. Go on with'
+    )
+    assert output.splitlines()[-1].startswith(expected)
+    code, output = run(*arguments[:3], '--resume', '--cfg-options', f'train_cfg.max_iters={step + 2}')
+    assert code == 0, output
+    assert f'Training from step {step} on to step {step + 2}' in output

@@ -19,6 +19,7 @@ train_dataloader = dict(
         data_file='data/GeoChat_Instruct/GeoChat_Instruct.json',
         image_source=dict(type=ImageFolder, root='data/GeoChat_Instruct/images'),
         source_codec=dict(type=GeoChatBoxCodec),
+        max_replaced=0.01,
     ),
     sampler=dict(type=DefaultSampler, shuffle=True),
     collate_fn=dict(type=collate_samples),

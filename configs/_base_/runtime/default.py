@@ -20,12 +20,12 @@ default_hooks = dict(
     logger=dict(type=ProgressHook, interval=10),
     param_scheduler=dict(type=ParamSchedulerHook),
     checkpoint=dict(type=CheckpointHook, interval=500, max_keep_ckpts=2),
+    model_folder=dict(type=ModelFolderHook),
 )
 
 custom_hooks = [
     dict(type=FirstSampleHook),
     dict(type=DataReportHook),
-    dict(type=ModelFolderHook),
 ]
 
 log_processor = dict(type=ProgressLine, window_size=10)
