@@ -17,6 +17,7 @@ from geochat.engine.config import (
     value_at,
 )
 from geochat.engine.link import link_parts
+from geochat.engine.training_checks import check_training
 from geochat.registry import DATASETS
 
 if TYPE_CHECKING:
@@ -69,6 +70,8 @@ def build_runner(
         _turn_on_amp(cfg)
     if cfg.get('strategy') and cfg.get('test_after_training'):
         raise ConfigError('test_after_training does not work with a strategy: test the model with tools/test.py')
+    if training:
+        check_training(cfg)
     check_parts(cfg)
     if resume:
         find_checkpoint(cfg.work_dir)

@@ -4,7 +4,6 @@ Weights are loaded by name into the bare model before any strategy wraps it. A m
 parts, by registered name), ``model.safetensors`` and the tokenizer: JSON and tensors, nothing that could run.
 """
 
-import contextlib
 import json
 from collections.abc import Collection, Mapping
 from pathlib import Path
@@ -15,6 +14,7 @@ from mmengine.dist import is_main_process
 
 from geochat.converters import is_original, original_parts, original_weights
 from geochat.engine.files import replaced_folder, written
+from geochat.models.partitioned import gathered
 from geochat.models.weights import LoadReport, WeightsError, load_weights, read_state_dict
 from geochat.registry import CHAT_TEMPLATES, PART_REGISTRIES, Registry
 
@@ -228,19 +228,11 @@ def gather_tensors(weights: Mapping[str, torch.Tensor]) -> dict[str, torch.Tenso
     """
     tensors = {}
     for name, tensor in weights.items():
-        with _brought_together(tensor):
+        with gathered(tensor):
             if is_main_process():
                 # Two names can share one tensor, which safetensors refuses: each gets a copy.
                 tensors[name.replace('.base_layer.', '.')] = tensor.detach().cpu().contiguous().clone()
     return tensors
-
-
-def _brought_together(tensor: torch.Tensor) -> contextlib.AbstractContextManager:
-    if not hasattr(tensor, 'ds_id'):  # ZeRO-3 has not spread it over the processes
-        return contextlib.nullcontext()
-    from deepspeed.runtime.zero import GatheredParameters
-
-    return GatheredParameters([tensor])
 
 
 def load_saved_weights(model: torch.nn.Module, folder: Path, elsewhere: Collection[str]) -> LoadReport:

@@ -17,6 +17,30 @@ from geochat.registry import OPTIM_WRAPPERS, PARAM_SCHEDULERS
 PRECISIONS = ('bfloat16', 'float16')
 
 
+def check_precision(dtype: str) -> None:
+    """Refuse a precision of mixed-precision training that is unknown or that this machine lacks.
+
+    Raises:
+        ConfigError: Says which precision to take instead.
+    """
+    if dtype not in PRECISIONS:
+        raise ConfigError(
+            f'optim_wrapper.dtype {dtype!r} is none of {", ".join(PRECISIONS)}; '
+            'for float32 set optim_wrapper.type to OptimWrapper'
+        )
+    if dtype == 'float16' and not torch.cuda.is_available():
+        raise ConfigError("optim_wrapper.dtype 'float16' needs a GPU; 'bfloat16' runs on the CPU too")
+    if (
+        dtype == 'bfloat16'
+        and torch.cuda.is_available()
+        and not torch.cuda.is_bf16_supported(including_emulation=False)
+    ):
+        raise ConfigError(
+            f"optim_wrapper.dtype 'bfloat16': {torch.cuda.get_device_name()} lacks it (GPUs have it from compute "
+            "capability 8.0 on); use 'float16'"
+        )
+
+
 @OPTIM_WRAPPERS.register_module()
 class AmpOptimWrapper(OptimWrapper):
     """Automatic mixed precision; MMEngine's class of this name runs on accelerators only.
@@ -27,7 +51,7 @@ class AmpOptimWrapper(OptimWrapper):
         clip_grad: Settings of gradient clipping, such as ``dict(max_norm=1.0)``.
 
     Raises:
-        ConfigError: If the precision is unknown, or float16 is asked for without an accelerator.
+        ConfigError: If the precision is unknown, or this machine lacks it.
     """
 
     def __init__(
@@ -37,14 +61,9 @@ class AmpOptimWrapper(OptimWrapper):
         clip_grad: Mapping[str, Any] | None = None,
     ):
         super().__init__(optimizer, clip_grad=None if clip_grad is None else dict(clip_grad))
-        if dtype not in PRECISIONS:
-            raise ConfigError(f'optim_wrapper.dtype {dtype!r} is none of {", ".join(PRECISIONS)}')
+        check_precision(dtype)
         self.dtype = getattr(torch, dtype)
-        self.loss_scaler = None
-        if dtype == 'float16':
-            if not torch.cuda.is_available():
-                raise ConfigError("optim_wrapper.dtype 'float16' needs a GPU; 'bfloat16' runs on the CPU too")
-            self.loss_scaler = torch.amp.GradScaler('cuda')
+        self.loss_scaler = torch.amp.GradScaler('cuda') if dtype == 'float16' else None
 
     @contextlib.contextmanager
     def optim_context(self, model: nn.Module) -> Iterator[None]:

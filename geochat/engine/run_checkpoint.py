@@ -20,6 +20,7 @@ from geochat.engine.config import ConfigError
 from geochat.engine.files import UNFINISHED, WriteError, replaced_folder, written
 from geochat.engine.loops.step import bare_model
 from geochat.engine.randomness import random_state
+from geochat.models.partitioned import whole_shape
 from geochat.models.weights import WeightsError
 from geochat.registry import PART_REGISTRIES
 
@@ -113,11 +114,7 @@ def _write_plain(runner: 'Runner', model: torch.nn.Module, folder: Path, extra: 
 
 def _trained(model: torch.nn.Module) -> dict[str, tuple[int, ...]]:
     """Names and shapes of what is trained: what an optimizer's state belongs to."""
-    return {
-        name: tuple(getattr(weight, 'ds_shape', weight.shape))
-        for name, weight in model.named_parameters()
-        if weight.requires_grad
-    }
+    return {name: tuple(whole_shape(weight)) for name, weight in model.named_parameters() if weight.requires_grad}
 
 
 def resume_run(runner: 'Runner | FlexibleRunner', folder: Path) -> None:

@@ -12,7 +12,7 @@ from torch import nn
 from geochat.engine.checkpoint import load_saved_weights, load_start
 from geochat.engine.distributed import open_process_group
 from geochat.engine.run_checkpoint import find_checkpoint, resume_run, run_elsewhere
-from geochat.registry import MODELS, STRATEGIES
+from geochat.registry import STRATEGIES
 
 
 def _fill_with_weights(runner: Runner | FlexibleRunner, model: nn.Module) -> None:
@@ -84,9 +84,11 @@ class GeoChatFlexibleRunner(_ResumesFromFolders, FlexibleRunner):
 
     @classmethod
     def from_cfg(cls, cfg: Config) -> 'GeoChatFlexibleRunner':
-        """Build the runner, then the model and its weights, so that the strategy gets a whole model to spread."""
+        """Build the runner, then the model and its weights, so that the strategy wraps a model that is ready."""
         runner = super().from_cfg(cfg)
-        runner.model = MODELS.build(runner.model)
+        if hasattr(runner.strategy, 'configure'):  # ours; MMEngine's strategies take what their config says
+            runner.strategy.configure(runner.cfg, runner.hooks)
+        runner.model = runner.strategy.build_model(runner.model)
         _fill_with_weights(runner, runner.model)
         runner.strategy.dispatch_kwargs['init_weights_for_test_or_val'] = False  # the strategy would do it once more
         return runner

@@ -8,6 +8,7 @@ from mmengine.model import BaseModel
 from torch import nn
 
 from geochat.models.attention import PADDING, Layout, positions
+from geochat.models.partitioned import is_spread
 from geochat.registry import LLMS, MODELS, PROJECTORS, VISION_ENCODERS
 from geochat.structures import IGNORE_INDEX, IMAGE_TOKEN_INDEX
 
@@ -111,19 +112,23 @@ class GeoChat(BaseModel):
     def encode_images(self, pixels: torch.Tensor | None, image_index: torch.Tensor | None) -> torch.Tensor | None:
         """Encode each distinct picture once: features (P, L, hidden_size), one a image token; None without pictures."""
         if pixels is None or not len(pixels):
-            return self._project_nothing() if self.training else None
+            return self._encode_nothing()
         return self.projector(self.vision_encoder(pixels))[image_index]
 
-    def _project_nothing(self) -> torch.Tensor | None:
-        """Run the projector on no picture, so that it has gradients (0) in a batch of text.
+    def _encode_nothing(self) -> torch.Tensor | None:
+        """Return the features of no picture, hanging on the weights where a batch of text needs that.
 
-        Where several processes train, each must have gradients of the same weights, or they wait for each other.
+        Where several processes train, each must have gradients of the same weights (here 0). Where ZeRO-3 has spread
+        the weights, each must run the same layers, in validation too. Otherwise they wait for each other.
         """
-        weight = next(self.projector.parameters(), None)
-        if weight is None:
-            return None
         encoder = self.vision_encoder
-        return self.projector(weight.new_zeros(0, encoder.num_tokens(encoder.image_size), encoder.hidden_size))
+        weight = next(self.projector.parameters(), next(self.llm.parameters()))
+        is_trained = any(parameter.requires_grad for parameter in encoder.parameters())
+        if is_spread(weight) or (self.training and is_trained):
+            return self.projector(encoder(weight.new_zeros(1, 3, encoder.image_size, encoder.image_size)))[:0]
+        if self.training and weight.requires_grad:
+            return self.projector(weight.new_zeros(0, encoder.num_tokens(encoder.image_size), encoder.hidden_size))
+        return None
 
     def splice(
         self,

@@ -12,6 +12,8 @@ import numpy as np
 import torch
 from torch import nn
 
+from geochat.models.partitioned import gathered, whole_shape
+
 INDEX_FILES = ('model.safetensors.index.json', 'pytorch_model.bin.index.json')
 SINGLE_FILES = ('model.safetensors', 'pytorch_model.bin')
 CONSTANT_SUFFIXES = ('rotary_emb.inv_freq', 'embeddings.position_ids')
@@ -163,7 +165,8 @@ def load_weights(module: nn.Module, weights: Mapping[str, torch.Tensor], source:
     """Copy weights into a bare module by name.
 
     A layer that PEFT has wrapped takes the weights of the layer it wraps. Adapter weights that the source lacks are not
-    missing: they start new. Nothing is copied unless the shape agrees; the caller decides by the report.
+    missing: they start new. Nothing is copied unless the shape agrees; the caller decides by the report. Weights that
+    ZeRO-3 has spread are brought together one at a time; every process must load.
 
     Args:
         module: The module, before any strategy wraps it.
@@ -178,10 +181,11 @@ def load_weights(module: nn.Module, weights: Mapping[str, torch.Tensor], source:
             if found is None:
                 if not _is_adapter(name):
                     report.missing.append(name)
-            elif found.shape != target.shape:
-                report.misshapen[name] = (tuple(found.shape), tuple(target.shape))
+            elif found.shape != whole_shape(target):
+                report.misshapen[name] = (tuple(found.shape), tuple(whole_shape(target)))
             else:
-                target.copy_(found)
+                with gathered(target, written=True):
+                    target.copy_(found)
                 report.loaded.append(name)
     report.unexpected = [name for name in weights if name not in wanted]
     return report

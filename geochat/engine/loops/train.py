@@ -73,8 +73,6 @@ class TrainLoop(BaseLoop):
     ):
         _check_settings(max_epochs, max_iters, accumulation, loss_reduction)
         _check_accumulation_said_once(runner.optim_wrapper)
-        if hasattr(strategy := getattr(runner, 'strategy', None), 'configure_training'):
-            strategy.configure_training(accumulation, runner.hooks)
         super().__init__(runner, dataloader)
         self.accumulation = accumulation
         self.loss_reduction = loss_reduction

@@ -6,6 +6,7 @@ from typing import Any
 
 import deepspeed
 import torch
+from deepspeed.accelerator import get_accelerator
 from mmengine._strategy import deepspeed as mmengine_deepspeed
 from mmengine.logging import MessageHub
 from mmengine.registry import OPTIMIZERS
@@ -13,23 +14,24 @@ from torch import nn
 
 from geochat.engine.config import ConfigError
 from geochat.engine.distributed import open_process_group
+from geochat.engine.loops import TrainLoop, ValLoop
+from geochat.engine.optimization import check_precision
 from geochat.engine.strategies.build_tools import check_build_tools, wait_for_builds
-from geochat.registry import OPTIM_WRAPPERS, STRATEGIES
+from geochat.engine.training_checks import refuse_derived
+from geochat.models.partitioned import spread_transformers
+from geochat.registry import LOOPS, OPTIM_WRAPPERS, STRATEGIES
 
-DERIVED_SETTINGS = {
-    'train_batch_size': 'train_dataloader.batch_size and train_cfg.accumulation',
-    'train_micro_batch_size_per_gpu': 'train_dataloader.batch_size',
-    'gradient_accumulation_steps': 'train_cfg.accumulation',
-    'gradient_clipping': 'optim_wrapper.clip_grad.max_norm',
-    'bf16': 'optim_wrapper (AmpOptimWrapper, dtype bfloat16)',
-    'fp16': 'optim_wrapper (AmpOptimWrapper, dtype float16)',
-    'optimizer': 'optim_wrapper.optimizer',
-    'scheduler': 'param_scheduler',
-}
-"""Settings of DeepSpeed that are derived, and where the config says them."""
+PRECISION_KEYS = {'bf16': 'bfloat16', 'fp16': 'float16'}
+"""DeepSpeed's settings of the precision, and ours."""
 
 COMPILED_OPTIMIZERS = ('DeepSpeedCPUAdam', 'FusedAdam', 'FusedLamb')
 """Optimizers of DeepSpeed, whose operators are compiled on this machine."""
+
+ELEMENTWISE_OPTIMIZERS = (
+    *('SGD', 'Adam', 'AdamW', 'NAdam', 'RAdam', 'Adagrad', 'RMSprop'),
+    *('DeepSpeedCPUAdam', 'FusedAdam'),
+)
+"""Optimizers that update each number by itself, and so may be given flat pieces of the weights, as ZeRO does."""
 
 REFUSED_HOOKS = {
     'EMAHook': 'the averaged weights would be kept in the precision of training and never be saved: average '
@@ -112,6 +114,25 @@ def _cast_float(value: Any, dtype: torch.dtype) -> Any:
     return value.to(dtype) if is_float else value
 
 
+class SpreadLayers(deepspeed.zero.Init):
+    """Spreads the weights of each layer, in the precision of the training, as soon as the layer is built.
+
+    DeepSpeed's own class would also change the precision and the device of everything else that is computed meanwhile,
+    tables of constants among them.
+
+    Args:
+        config: DeepSpeed's settings.
+    """
+
+    def __init__(self, config: dict[str, Any]):
+        super().__init__(config_dict_or_path=config, tensor_overrides=[])
+
+    def _zero_init_param(self, param: torch.Tensor) -> None:
+        if param.is_floating_point():
+            param.data = param.data.to(self.dtype)
+        super()._zero_init_param(param)
+
+
 @STRATEGIES.register_module()
 class DeepSpeedStrategy(mmengine_deepspeed.DeepSpeedStrategy):
     """Train with DeepSpeed, on CPUs over gloo and on GPUs over NCCL, with a launcher or in one process without.
@@ -120,16 +141,21 @@ class DeepSpeedStrategy(mmengine_deepspeed.DeepSpeedStrategy):
     run; the DeepSpeed settings are derived from them, so changing to DeepSpeed takes one line of a config. Checkpoints
     are directories that only ``--resume`` reads.
 
+    Under ZeRO-3 the large parts of the model are never whole on any process: they are built and loaded layer by layer
+    (:mod:`geochat.models.partitioned`).
+
     Args:
         zero_stage: What is partitioned over the processes: 1 the optimizer's state, 2 the gradients too, 3 the
             parameters too.
+        offload_optimizer: True keeps the optimizer's state in the memory of the CPU, which also makes the update.
+        offload_parameters: True keeps the parameters there too, between their uses; for stage 3.
         settings: Further settings of DeepSpeed, such as ``dict(zero_optimization=dict(reduce_bucket_size=1e8))``.
         work_dir: The run's folder; the runner fills it in, as it does the arguments below.
         experiment_name: The run's name.
         auto_scale_lr: MMEngine's setting of this name.
         env_kwargs: Launcher, seed and MMEngine's settings of the environment.
         log_kwargs: Log level.
-        train_micro_batch_size_per_gpu: Records of a micro-batch; the data loader's batch size counts.
+        train_micro_batch_size_per_gpu: Records of a micro-batch, from the data loader.
 
     Raises:
         ConfigError: If ``settings`` has a key that is derived, or the stage is unknown.
@@ -138,15 +164,17 @@ class DeepSpeedStrategy(mmengine_deepspeed.DeepSpeedStrategy):
     def __init__(
         self,
         zero_stage: int = 2,
+        offload_optimizer: bool = False,
+        offload_parameters: bool = False,
         settings: Mapping[str, Any] | None = None,
         work_dir: str = 'work_dirs',
         experiment_name: str | None = None,
         auto_scale_lr: dict | None = None,
         env_kwargs: dict | None = None,
         log_kwargs: dict | None = None,
-        train_micro_batch_size_per_gpu: int | None = None,
+        train_micro_batch_size_per_gpu: int = 1,
     ):
-        config = engine_settings(zero_stage, settings or {})
+        config = engine_settings(zero_stage, offload_optimizer, offload_parameters, settings or {})
         _leave_out_shared_memory_operator()
         register_optimizers()
         # MMEngine's DeepSpeedStrategy would register its optimizers here, which fails with current versions of
@@ -158,30 +186,44 @@ class DeepSpeedStrategy(mmengine_deepspeed.DeepSpeedStrategy):
             env_kwargs=env_kwargs,
             log_kwargs=log_kwargs,
         )
-        self.config = config
+        self.config = {**config, 'train_micro_batch_size_per_gpu': train_micro_batch_size_per_gpu}
         # What is frozen comes from where it came from before; resuming checks that all that is trained is there.
         self.exclude_frozen_parameters = True
-        if train_micro_batch_size_per_gpu is not None:
-            self.config['train_micro_batch_size_per_gpu'] = train_micro_batch_size_per_gpu
 
     def _setup_env(self, *, launcher: str | None = None, **env: Any) -> None:
         open_process_group(launcher or 'none')
         super()._setup_env(launcher=launcher, **env)
 
-    def configure_training(self, accumulation: int, hooks: Sequence[Any]) -> None:
-        """Take what the training loop knows, before anything is built.
+    def configure(self, cfg: Mapping[str, Any], hooks: Sequence[Any]) -> None:
+        """Derive DeepSpeed's settings from the config of the run, before anything is built.
 
         Args:
-            accumulation: Micro-batches of an optimizer step.
+            cfg: The config.
             hooks: The runner's hooks.
 
         Raises:
-            ConfigError: If a hook cannot work under DeepSpeed; the message says what to do instead.
+            ConfigError: If something asked for cannot work under DeepSpeed; the message says what to do instead.
         """
-        for hook in hooks:
-            if reason := REFUSED_HOOKS.get(type(hook).__name__):
-                raise ConfigError(f'{type(hook).__name__} does not work under DeepSpeed: {reason}')
-        self.config['gradient_accumulation_steps'] = accumulation
+        check_hooks(hooks)
+        check_loops(cfg)
+        optim_wrapper = cfg['optim_wrapper']
+        if not self.config['zero_allow_untested_optimizer']:
+            check_optimizer(optim_wrapper['optimizer']['type'])
+        self.config['zero_allow_untested_optimizer'] = True
+        self.config['gradient_accumulation_steps'] = cfg['train_cfg'].get('accumulation', 1)
+        self.config.update(precision_and_clipping(optim_wrapper))
+
+    @property
+    def spreads_weights(self) -> bool:
+        """Whether the stage partitions the parameters."""
+        return self.config['zero_optimization']['stage'] == 3
+
+    def build_model(self, model: nn.Module | dict[str, Any]) -> nn.Module:
+        """Build the model; under ZeRO-3 spread over the processes from the first layer on."""
+        if not self.spreads_weights:
+            return super().build_model(model)
+        with spread_transformers(lambda: SpreadLayers(self.config)):
+            return super().build_model(model)
 
     def prepare(self, model: nn.Module | dict, *, dispatch_kwargs: dict | None = None, **parts: Any) -> Any:
         """Spread the model; see :meth:`mmengine._strategy.DeepSpeedStrategy.prepare`."""
@@ -190,8 +232,7 @@ class DeepSpeedStrategy(mmengine_deepspeed.DeepSpeedStrategy):
         return super().prepare(model, dispatch_kwargs=dispatch_kwargs, **parts)
 
     def build_optim_wrapper(self, optim_wrapper: Any, model: nn.Module | None = None) -> DeepSpeedOptimWrapper:
-        """Turn the config's ``optim_wrapper`` into DeepSpeed's precision, clipping and optimizer."""
-        self.config.update(precision_and_clipping(optim_wrapper))
+        """Build the optimizer; precision and clipping are DeepSpeed's."""
         name = _type_name(optim_wrapper['optimizer']['type'])
         if name in COMPILED_OPTIMIZERS:
             check_build_tools(f'The optimizer {name}')
@@ -202,29 +243,104 @@ class DeepSpeedStrategy(mmengine_deepspeed.DeepSpeedStrategy):
         return super().build_optim_wrapper({'type': DeepSpeedOptimWrapper, **kept}, model)
 
     def _wrap_model(self, model: nn.Module) -> EngineWrapper:
+        self._settle(model)
         engine, self.optim_wrapper.optimizer, *_ = deepspeed.initialize(
             model=model, optimizer=self.optim_wrapper.optimizer, config=self.config
         )
         return EngineWrapper(model=engine)
 
+    def _settle(self, model: nn.Module) -> None:
+        """Give all weights the precision of the training, and all buffers of a spread model its device.
 
-def engine_settings(zero_stage: int, settings: Mapping[str, Any]) -> dict[str, Any]:
+        The engine does neither for a model of which a part is spread.
+        """
+        dtype = next((getattr(torch, name) for key, name in PRECISION_KEYS.items() if key in self.config), torch.float)
+        for weight in model.parameters():
+            if weight.is_floating_point():
+                weight.data = weight.data.to(dtype)
+        if self.spreads_weights:
+            device = get_accelerator().current_device_name()
+            for buffer in model.buffers():
+                buffer.data = buffer.data.to(device)
+            model.data_preprocessor.to(device)
+
+
+def engine_settings(
+    zero_stage: int, offload_optimizer: bool, offload_parameters: bool, settings: Mapping[str, Any]
+) -> dict[str, Any]:
     """Return DeepSpeed's settings that do not depend on the rest of the config.
 
+    The arguments are those of :class:`DeepSpeedStrategy`.
+
     Raises:
-        ConfigError: If ``settings`` has a key that is derived, or the stage is unknown.
+        ConfigError: If ``settings`` has a key that is derived, or the stage is unknown or has nothing to offload.
     """
     if zero_stage not in (1, 2, 3):
         raise ConfigError(f'strategy.zero_stage must be 1, 2 or 3, not {zero_stage!r}')
-    for key in settings:
-        if key in DERIVED_SETTINGS:
-            raise ConfigError(f'strategy.settings.{key} is derived: set {DERIVED_SETTINGS[key]} instead')
+    if offload_parameters and zero_stage != 3:
+        raise ConfigError(f'strategy.offload_parameters needs strategy.zero_stage 3, not {zero_stage}')
+    refuse_derived(settings, 'strategy.settings')
     further = dict(settings)
     zero = dict(further.pop('zero_optimization', {}))
-    if 'stage' in zero:
-        raise ConfigError('strategy.settings.zero_optimization.stage is derived: set strategy.zero_stage instead')
-    quiet = {'steps_per_print': 10**12}  # the runner's hooks log
-    return {**quiet, **further, 'zero_optimization': {'stage': zero_stage, **zero}}
+    for key in ('stage', 'offload_optimizer', 'offload_param'):
+        if key in zero:
+            name = {'stage': 'zero_stage', 'offload_param': 'offload_parameters'}.get(key, key)
+            raise ConfigError(f'strategy.settings.zero_optimization.{key} is derived: set strategy.{name} instead')
+    on_cpu = {'device': 'cpu', 'pin_memory': True}
+    if offload_optimizer:
+        zero['offload_optimizer'] = on_cpu
+    if offload_parameters:
+        zero['offload_param'] = on_cpu
+    defaults = {
+        'steps_per_print': 10**12,  # the runner's hooks log
+        'zero_allow_untested_optimizer': False,  # our own list is checked
+        'zero_force_ds_cpu_optimizer': False,  # PyTorch's AdamW updates on the CPU, too
+    }
+    return {**defaults, **further, 'zero_optimization': {'stage': zero_stage, **zero}}
+
+
+def check_hooks(hooks: Sequence[Any]) -> None:
+    """Refuse hooks that cannot work under DeepSpeed.
+
+    Raises:
+        ConfigError: Says what to do instead.
+    """
+    for hook in hooks:
+        if reason := REFUSED_HOOKS.get(type(hook).__name__):
+            raise ConfigError(f'{type(hook).__name__} does not work under DeepSpeed: {reason}')
+
+
+def check_loops(cfg: Mapping[str, Any]) -> None:
+    """Refuse loops that cannot work under DeepSpeed: those that count micro-batches, and those that generate.
+
+    Raises:
+        ConfigError: Says what to do instead.
+    """
+    if not cfg.get('train_cfg'):
+        raise ConfigError('a DeepSpeed strategy is for training, and the config has no train_cfg: leave "strategy" out')
+    for key, loop in (('train_cfg', TrainLoop), ('val_cfg', ValLoop)):
+        settings = cfg.get(key)
+        if settings and not issubclass(LOOPS.resolve(settings['type']), loop):
+            advice = {
+                'train_cfg': 'its iterations are not optimizer steps; use TrainLoop',
+                'val_cfg': 'validation is the loss on held-out records (ValLoop); answers are generated afterwards, '
+                'with tools/test.py on the model folder',
+            }
+            raise ConfigError(f'{key}.type {settings["type"]} does not work under DeepSpeed: {advice[key]}')
+
+
+def check_optimizer(kind: str | type) -> None:
+    """Refuse optimizers that need whole matrices or layers.
+
+    Raises:
+        ConfigError: Names those that work.
+    """
+    if (name := _type_name(kind)) not in ELEMENTWISE_OPTIMIZERS:
+        raise ConfigError(
+            f'optim_wrapper.optimizer.type {name} does not work under DeepSpeed, which updates flat pieces of the '
+            f'weights: use one of {", ".join(ELEMENTWISE_OPTIMIZERS)}, or train without a strategy. '
+            'strategy.settings.zero_allow_untested_optimizer=True takes any optimizer'
+        )
 
 
 def precision_and_clipping(optim_wrapper: Mapping[str, Any]) -> dict[str, Any]:
@@ -234,18 +350,32 @@ def precision_and_clipping(optim_wrapper: Mapping[str, Any]) -> dict[str, Any]:
         optim_wrapper: Settings of ``OptimWrapper`` (float32) or ``AmpOptimWrapper`` (``dtype``).
 
     Raises:
-        ConfigError: If a setting has no counterpart in DeepSpeed.
+        ConfigError: If a setting has no counterpart in DeepSpeed, or this machine lacks the precision.
     """
     name = _type_name(optim_wrapper.get('type', 'OptimWrapper'))
     known = {'OptimWrapper': (), 'AmpOptimWrapper': ('dtype',)}
     if name not in known:
         raise ConfigError(f'optim_wrapper.type {name} does not work under DeepSpeed: use {" or ".join(known)}')
+    if optim_wrapper.get('accumulative_counts', 1) != 1:
+        raise ConfigError(
+            'optim_wrapper.accumulative_counts does not work under DeepSpeed: set train_cfg.accumulation instead'
+        )
     for key in optim_wrapper:
-        if key not in ('type', 'optimizer', 'constructor', 'paramwise_cfg', 'clip_grad', *known[name]):
+        if key not in (
+            'type',
+            'accumulative_counts',
+            'optimizer',
+            'constructor',
+            'paramwise_cfg',
+            'clip_grad',
+            *known[name],
+        ):
             raise ConfigError(f'optim_wrapper.{key} does not work under DeepSpeed')
     settings: dict[str, Any] = {}
     if name == 'AmpOptimWrapper':
-        settings['fp16' if optim_wrapper.get('dtype') == 'float16' else 'bf16'] = {'enabled': True}
+        dtype = optim_wrapper.get('dtype', 'bfloat16')
+        check_precision(dtype)
+        settings[next(key for key, name in PRECISION_KEYS.items() if name == dtype)] = {'enabled': True}
     clip_grad = dict(optim_wrapper.get('clip_grad') or {})
     if clip_grad:
         max_norm = clip_grad.pop('max_norm', None)

@@ -20,6 +20,7 @@ from geochat.models.attention import (
     varlen_settings,
 )
 from geochat.models.llms.start_values import set_start_values
+from geochat.models.partitioned import build_transformer
 from geochat.models.weights import load_weights, read_state_dict
 from geochat.registry import CHAT_TEMPLATES, LLMS
 
@@ -219,16 +220,10 @@ def shape_of(config: Any) -> dict[str, Any]:
 
 
 def _build(config: Any, dtype: str, attention: str, random_weights: bool) -> nn.Module:
-    import contextlib
-
     from transformers import AutoModelForCausalLM
-    from transformers.initialization import no_init_weights
 
-    context = contextlib.nullcontext() if random_weights else no_init_weights()  # 7 billion draws that are overwritten
-    with context:
-        return AutoModelForCausalLM.from_config(
-            config, dtype=getattr(torch, dtype), attn_implementation=_attention(attention)
-        )
+    settings = {'dtype': getattr(torch, dtype), 'attn_implementation': _attention(attention)}
+    return build_transformer(lambda: AutoModelForCausalLM.from_config(config, **settings), random_weights)
 
 
 def choose_attention(setting: str, layout: Layout | None, device: torch.device) -> str:

@@ -8,6 +8,8 @@ from collections.abc import Mapping
 import torch
 from torch import nn
 
+from geochat.models.partitioned import gathered
+
 LONGEST_PERIOD, SHORTEST_PERIOD = 400.0, 4.0
 """Periods of the waves that numbers start as: from nearly linear over 0 to 100 down to a few units."""
 
@@ -34,13 +36,15 @@ def set_start_values(
         embedding_std: Standard deviation of the embeddings.
         head_std: Standard deviation of the head's rows.
     """
-    values = torch.randn_like(model.get_input_embeddings().weight)
-    for numbers, ids in number_families(vocabulary):
-        code = math.sqrt(2) * number_waves(torch.tensor(numbers, dtype=torch.float32), values.shape[1])
-        shared = torch.randn(values.shape[1])
-        values[ids] = ((code + shared) / math.sqrt(2)).to(values.dtype)
-    model.get_input_embeddings().weight.copy_(values * embedding_std)
-    model.get_output_embeddings().weight.copy_(values * head_std)
+    embeddings, head = model.get_input_embeddings().weight, model.get_output_embeddings().weight
+    with gathered(embeddings, head, written=True):
+        values = torch.randn_like(embeddings)
+        for numbers, ids in number_families(vocabulary):
+            code = math.sqrt(2) * number_waves(torch.tensor(numbers, dtype=torch.float32), values.shape[1])
+            shared = torch.randn(values.shape[1])
+            values[ids] = ((code + shared) / math.sqrt(2)).to(values)
+        embeddings.copy_(values * embedding_std)
+        head.copy_(values * head_std)
 
 
 def number_families(vocabulary: Mapping[str, int]) -> list[tuple[list[int], list[int]]]:

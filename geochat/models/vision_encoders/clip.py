@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from geochat.models.partitioned import build_transformer
 from geochat.models.vision_encoders.base import VisionEncoder
 from geochat.models.weights import load_weights, read_state_dict
 from geochat.registry import VISION_ENCODERS
@@ -77,7 +78,8 @@ class ClipVisionEncoder(VisionEncoder):
         self.pretrained, self.shape = pretrained, fields
         self.num_layers = _layers_used(select_layer, fields['num_hidden_layers'])
         self.frozen = frozen
-        self.model = CLIPVisionModel(CLIPVisionConfig(**fields)).to(getattr(torch, dtype))
+        model = build_transformer(lambda: CLIPVisionModel(CLIPVisionConfig(**fields)))
+        self.model = model.to(getattr(torch, dtype))
         self.model.requires_grad_(not frozen)
         self.train()
 
