@@ -1,7 +1,7 @@
 """Instruction data in the LLaVA format, as GeoChat_Instruct has it: read lazily, shared between worker processes."""
 
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from multiprocessing.sharedctypes import RawArray
 from typing import Any
@@ -49,10 +49,13 @@ class InstructionDataset:
             turns of a record share one row; False trains the dialogue, whose turns see what was said before.
         skip_bad_records: True leaves out records of the wrong form, and says how many; False refuses such a file.
         max_replaced: Share of the records that may be replaced by others; more are an error.
+        tasks: Marks of the tasks whose records are kept, such as ``('[refer]', '[grounding]')``: a record is of the
+            task whose mark its first question begins with. ``''`` stands for records without a mark; None keeps all.
 
     Raises:
         FileNotFoundError: If the data file is not there.
-        ValueError: If it is empty, not JSON or has records of the wrong form; the message names file and records.
+        ValueError: If it is empty, not JSON, has records of the wrong form or none of a task that is to be kept; the
+            message names file and records.
     """
 
     metainfo: Mapping[str, Any] = {}
@@ -68,10 +71,13 @@ class InstructionDataset:
         independent_turns: bool = False,
         skip_bad_records: bool = False,
         max_replaced: float = 0.1,
+        tasks: Sequence[str] | None = None,
     ):
         self.data_file = data_file
         self.records = RecordIndex(data_file)
         self._check_records(skip_bad_records)
+        if tasks is not None:
+            self.records.keep_tasks(tasks)
         self.image_source = None if image_source is None else TRANSFORMS.build(dict(image_source))
         if self.image_source is None and self.num_images.any():
             raise ValueError(f'{data_file} has records with pictures: it needs an image_source')

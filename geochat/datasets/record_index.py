@@ -7,7 +7,7 @@ import logging
 import os
 import struct
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -84,6 +84,24 @@ class RecordIndex:
         """
         entry = self.entries[index]
         return parse_record(read_record(self.data_file, entry['start'], entry['stop']), str(entry['number']))
+
+    def keep_tasks(self, tasks: Sequence[str]) -> None:
+        """Leave out the records of other tasks; the index file stays as it is.
+
+        Args:
+            tasks: Task marks, such as ``'[refer]'``; ``''`` for dialogues without one (see
+                :func:`~geochat.datasets.instruction_record.task_tag`).
+
+        Raises:
+            ValueError: If no record has one of the marks; the message names those that there are.
+        """
+        kinds, firsts = np.unique(self.entries['kind'], return_index=True)
+        marks = [task_tag(self[first].messages) for first in firsts]
+        if missing := [task for task in tasks if task not in marks]:
+            there = ', '.join(sorted({repr(mark) for mark in marks}))
+            raise ValueError(f'{self.data_file} has no records of the task {missing[0]!r}; its tasks are {there}')
+        kept = kinds[[mark in tasks for mark in marks]]
+        self.entries = self.entries[np.isin(self.entries['kind'], kept)]
 
     def __getstate__(self) -> dict[str, Any]:
         # A spawned worker maps the index file; it gets the entries themselves only where no file could be written.

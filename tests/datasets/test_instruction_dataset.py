@@ -1,5 +1,6 @@
 import json
 import os
+import pickle
 from pathlib import Path
 
 import numpy as np
@@ -84,6 +85,32 @@ def test_records_become_samples(folder):
     assert not any(dataset.problems().values()) and dataset.report() == ''
     with pytest.raises(IndexError):
         dataset[NUM_RECORDS]
+
+
+@pytest.mark.parametrize(
+    ('tasks', 'numbers'),
+    [(['[refer]'], [6, 7, 8, 9]), ([''], [0, 1, 2, 3, 4, 5, 10, 11]), (['', '[refer]'], range(12))],
+)
+def test_records_of_some_tasks_are_kept(folder, tasks, numbers):
+    dataset = build(folder, tasks=tasks)
+    assert len(dataset) == len(dataset.lengths) == len(numbers)
+    assert [dataset.records[n].id for n in range(len(dataset))] == [str(number) for number in numbers]
+    in_a_worker = pickle.loads(pickle.dumps(dataset.records))
+    assert [in_a_worker[n].id for n in range(len(dataset))] == [str(number) for number in numbers]
+
+
+def test_stand_ins_are_of_the_tasks_that_are_kept(folder):
+    (folder / 'images' / '7.png').unlink()
+    dataset = build(folder, tasks=['[refer]'])
+    assert shown(dataset[1]) in (6, 8, 9)
+    assert dataset.problems()['picture'] == [8]
+
+
+def test_a_task_that_no_record_has_is_named(folder):
+    with pytest.raises(
+        ValueError, match=r"data\.json has no records of the task '\[refr\]'; its tasks are '', '\[refer\]'"
+    ):
+        build(folder, tasks=['[refr]'])
 
 
 def test_lengths_and_pictures_are_told_without_reading_pictures(folder):
