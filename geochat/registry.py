@@ -200,11 +200,13 @@ OPTIMIZERS = Registry('optimizer', parent=mmengine_registry.OPTIMIZERS, location
 OPTIM_WRAPPER_CONSTRUCTORS = Registry(
     'optimizer wrapper constructor',
     parent=mmengine_registry.OPTIM_WRAPPER_CONSTRUCTORS,
-    locations=('geochat.engine.muon',),
+    locations=('geochat.engine.muon', 'geochat.engine.partwise'),
 )
 # Families without members of our own: MMEngine looks for each under the default scope, and warns where it finds none.
 MODEL_WRAPPERS = Registry('model wrapper', parent=mmengine_registry.MODEL_WRAPPERS)
-VISBACKENDS = Registry('visualization back end', parent=mmengine_registry.VISBACKENDS)
+VISBACKENDS = Registry(
+    'visualization back end', parent=mmengine_registry.VISBACKENDS, locations=('mmengine.visualization',)
+)
 
 PART_REGISTRIES = {
     'vision_encoder': VISION_ENCODERS,

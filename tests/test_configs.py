@@ -94,6 +94,72 @@ class TestGeoChat7B:
         assert dataset.processor.chat_template.type == 'geochat.prompts.VicunaV1'
 
 
+def global_batch(cfg: Config, gpus: int) -> int:
+    return cfg.train_dataloader.batch_size * cfg.train_cfg.get('accumulation', 1) * gpus
+
+
+def trained_parts(cfg: Config) -> dict[str, int]:
+    """Build a config's model on the meta device and return the number of trained weights of each part."""
+    with torch.device('meta'):
+        model = MODELS.build(cfg.model)
+    return {
+        name: sum(weight.numel() for weight in part.parameters() if weight.requires_grad)
+        for name, part in model.named_children()
+        if name in ('vision_encoder', 'projector', 'llm')
+    }
+
+
+class TestProjectorPretraining:
+    """LLaVA-1.5's first stage (arXiv 2310.03744, table 9 and section A), as the issue has it."""
+
+    def test_only_the_projector_is_trained(self):
+        assert trained_parts(linked('geochat_7b_pretrain.py')) == {
+            'vision_encoder': 0,
+            'projector': 1024 * 4096 + 4096 + 4096 * 4096 + 4096,
+            'llm': 0,
+        }
+
+    def test_training_settings(self):
+        cfg = linked('geochat_7b_pretrain.py')
+        assert (cfg.optim_wrapper.optimizer.lr, cfg.optim_wrapper.optimizer.weight_decay) == (2e-3, 0)
+        assert (cfg.param_scheduler.warmup_ratio, cfg.train_cfg.max_epochs) == (0.03, 1)
+        assert global_batch(cfg, 8) == 256
+        processor = cfg.train_dataloader.dataset.processor
+        assert processor.chat_template.type == 'geochat.prompts.Plain'
+        assert processor.image_transform.size == 336
+        assert 'source_codec' not in cfg.train_dataloader.dataset
+
+
+class TestGroundingStage:
+    """The paper's second stage (arXiv 2311.15826, section 5.1); which records is said by its author."""
+
+    def test_it_goes_on_from_the_first_with_the_records_that_point(self):
+        cfg, first = linked('geochat_7b_grounding.py'), linked('geochat_7b.py')
+        assert tuple(cfg.train_dataloader.dataset.tasks) == ('[refer]', '[grounding]')
+        assert (cfg.train_cfg.max_iters, cfg.train_cfg.get('max_epochs')) == (1600, None)
+        assert cfg.load_from == 'work_dirs/geochat_7b/model'
+        assert global_batch(cfg, 3) == 144
+        assert cfg.model.llm.to_dict() == first.model.llm.to_dict()
+
+
+class TestFullFineTuning:
+    def test_every_weight_of_the_llm_is_trained_under_zero_3(self):
+        cfg = linked('geochat_7b_full.py')
+        assert trained_parts(cfg) == {'vision_encoder': 0, 'projector': 20_979_712, 'llm': 6_738_415_616}
+        assert cfg.strategy.zero_stage == 3
+        assert cfg.optim_wrapper.optimizer.lr == 2e-5
+        assert global_batch(cfg, 8) == 144
+
+
+class TestGeoChat13B:
+    def test_parameter_counts(self):
+        cfg = linked('geochat_13b.py')
+        cfg.model.llm.lora = None
+        # Llama-13B's published number of weights (arXiv 2302.13971: 13.0 B; exactly, of its 32,000 token checkpoint).
+        assert trained_parts(cfg)['llm'] == 13_015_864_320
+        assert global_batch(cfg, 8) == 144
+
+
 class TestGeoChatTiny:
     def test_the_llm_has_a_row_for_every_token(self):
         from geochat.datasets.scenes.vocabulary import build_tokenizer

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from mmengine.config import Config
 
+from geochat.engine.backends import check_backends
 from geochat.engine.config import (
     ConfigError,
     as_config,
@@ -73,6 +74,7 @@ def build_runner(
     if training:
         check_training(cfg)
     check_parts(cfg)
+    check_backends(cfg)
     if resume:
         find_checkpoint(cfg.work_dir)
     runner = (GeoChatFlexibleRunner if cfg.get('strategy') else GeoChatRunner).from_cfg(cfg)

@@ -28,12 +28,18 @@ TOP_LEVEL_KEYS = (
     *('model', 'max_length', 'data_preparation', 'train_dataloader', 'val_dataloader', 'benchmarks'),
     'test_after_training',
     *('train_cfg', 'val_cfg', 'val_evaluator', 'test_cfg', 'test_dataloader', 'test_evaluator'),
-    *('optim_wrapper', 'param_scheduler', 'auto_scale_lr', 'strategy', 'model_wrapper_cfg', 'compile'),
-    *('find_unused_parameters', 'activation_checkpointing', 'default_hooks', 'custom_hooks', 'load_from', 'resume'),
+    *('optim_wrapper', 'param_scheduler', 'auto_scale_lr', 'strategy', 'model_wrapper_cfg'),
+    *('find_unused_parameters', 'default_hooks', 'custom_hooks', 'load_from', 'resume'),
     *('launcher', 'env_cfg', 'randomness', 'log_processor', 'log_level', 'visualizer', 'default_scope'),
     *('experiment_name', 'work_dir', 'custom_imports'),
 )
 """Settings of a run: GeoChat's in the first three rows, MMEngine's in the others."""
+
+SAID_ELSEWHERE = {
+    'compile': 'compile=True in vision_encoder or llm',
+    'activation_checkpointing': 'gradient_checkpointing=True in vision_encoder or llm',
+}
+"""Settings of MMEngine's runners that are GeoChat's parts' own, and what to set instead."""
 
 DATALOADER_KEYS = (
     *('dataset', 'sampler', 'batch_sampler', 'collate_fn', 'worker_init_fn', 'num_batch_per_epoch'),
@@ -60,6 +66,7 @@ REGISTRY_OF_KEY: dict[str, Registry] = {
     **dict.fromkeys(('train_cfg', 'val_cfg', 'test_cfg'), registries.LOOPS),
     'strategy': registries.STRATEGIES,
     'visualizer': registries.VISUALIZERS,
+    'vis_backends': registries.VISBACKENDS,
     'optim_wrapper': registries.OPTIM_WRAPPERS,
     'param_scheduler': registries.PARAM_SCHEDULERS,
     'log_processor': registries.LOG_PROCESSORS,
@@ -273,6 +280,9 @@ def check_keys(cfg: Config) -> None:
     Raises:
         ConfigError: The message names the key, its place and the nearest known key.
     """
+    for key, instead in SAID_ELSEWHERE.items():
+        if key in cfg:
+            raise ConfigError(f'{key} is not set for the whole run: set {instead}')
     _check_known('the config', cfg, TOP_LEVEL_KEYS)
     for name in ('train_dataloader', 'val_dataloader'):
         _check_known(name, cfg.get(name) or {}, DATALOADER_KEYS)

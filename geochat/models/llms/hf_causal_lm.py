@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from geochat.installation import InstallationError
 from geochat.models.attention import (
     DOCUMENT_ATTENTION,
     Layout,
@@ -19,6 +20,7 @@ from geochat.models.attention import (
     pieces,
     varlen_settings,
 )
+from geochat.models.layers import checkpoint_layers, compile_layers
 from geochat.models.llms.start_values import set_start_values
 from geochat.models.partitioned import build_transformer
 from geochat.models.weights import load_weights, read_state_dict
@@ -39,6 +41,8 @@ class HFCausalLM(nn.Module):
         frozen: True trains nothing of the LLM but its adapters.
         attention: ``'auto'``, or the name of one of transformers' implementations; see :func:`choose_attention`.
         gradient_checkpointing: Recompute the layers in the backward pass instead of storing them.
+        compile: Compile the layers by ``torch.compile``.
+        liger: Run norms, rotary embeddings and activations by the fused kernels of the package ``liger-kernel``.
         start_values: Settings of :func:`~geochat.models.llms.start_values.set_start_values`, for a small model that
             starts from random weights; None leaves them as transformers draws them.
         dtype: Name of the weights' dtype.
@@ -54,6 +58,8 @@ class HFCausalLM(nn.Module):
         frozen: bool = False,
         attention: str = 'auto',
         gradient_checkpointing: bool = False,
+        compile: bool = False,
+        liger: bool = False,
         start_values: Mapping[str, Any] | None = None,
         dtype: str = 'float32',
     ):
@@ -67,8 +73,12 @@ class HFCausalLM(nn.Module):
         self.model = _build(hf_config, dtype, attention, random_weights=pretrained is None)
         if start_values is not None and pretrained is None:
             set_start_values(self.model, self.tokenizer.get_vocab(), **start_values)
+        if liger:
+            use_liger(self.model)
         if gradient_checkpointing:
-            self.model.gradient_checkpointing_enable({'use_reentrant': False})
+            checkpoint_layers(self.model)
+        if compile:
+            compile_layers(self.model.get_decoder().layers)
         self.model.requires_grad_(not (frozen or lora))
         if lora is not None:
             add_lora(self.model, **lora)
@@ -157,6 +167,21 @@ class HFCausalLM(nn.Module):
         from transformers import DynamicCache
 
         return DynamicCache(config=self.model.config)
+
+
+def use_liger(model: nn.Module) -> None:
+    """Put Liger's kernels into a causal LM, in place, but its loss: the loss here takes supervised rows only.
+
+    Raises:
+        InstallationError: If the package is not installed, or there is no GPU that its Triton kernels could run on.
+    """
+    if importlib.util.find_spec('liger_kernel') is None:
+        raise InstallationError('llm.liger=True needs the package liger-kernel: pip install liger-kernel')
+    if not torch.cuda.is_available():
+        raise InstallationError('llm.liger=True needs a GPU: set llm.liger=False')
+    from transformers.integrations.liger import apply_liger_kernel
+
+    apply_liger_kernel(model, {'cross_entropy': False, 'fused_linear_cross_entropy': False})
 
 
 def add_lora(model: nn.Module, r: int = 64, alpha: int = 16, dropout: float = 0.05, targets: str | None = None) -> None:

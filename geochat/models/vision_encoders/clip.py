@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from geochat.models.layers import checkpoint_layers, compile_layers
 from geochat.models.partitioned import build_transformer
 from geochat.models.vision_encoders.base import VisionEncoder
 from geochat.models.weights import load_weights, read_state_dict
@@ -53,6 +54,9 @@ class ClipVisionEncoder(VisionEncoder):
         frozen: True keeps the weights as they are and computes without gradient.
         mean: Channel means of the pictures.
         std: Channel standard deviations of the pictures.
+        gradient_checkpointing: Recompute the layers in the backward pass instead of storing them; a frozen encoder has
+            none.
+        compile: Compile the layers by ``torch.compile``.
         dtype: Name of the weights' dtype.
     """
 
@@ -65,6 +69,8 @@ class ClipVisionEncoder(VisionEncoder):
         frozen: bool = True,
         mean: tuple[float, float, float] = CLIP_MEAN,
         std: tuple[float, float, float] = CLIP_STD,
+        gradient_checkpointing: bool = False,
+        compile: bool = False,
         dtype: str = 'float32',
     ):
         from transformers import CLIPVisionConfig, CLIPVisionModel
@@ -81,6 +87,10 @@ class ClipVisionEncoder(VisionEncoder):
         model = build_transformer(lambda: CLIPVisionModel(CLIPVisionConfig(**fields)))
         self.model = model.to(getattr(torch, dtype))
         self.model.requires_grad_(not frozen)
+        if gradient_checkpointing:
+            checkpoint_layers(self.model)
+        if compile:
+            compile_layers(self.model.encoder.layers)
         self.train()
 
     @classmethod
@@ -94,6 +104,18 @@ class ClipVisionEncoder(VisionEncoder):
     def num_tokens(self, size: int) -> int:
         """Rows for a picture of ``size`` by ``size`` pixels: one a patch."""
         return (size // self.patch_size) ** 2
+
+    def forward_flops(self) -> int:
+        """Floating-point operations of one picture: patches, then linear layers and attention of the layers that run.
+
+        A layer has 4 width^2 weights in its attention and 2 width * intermediate in its MLP, each used in one
+        multiplication and one addition a row; scores and their product with the values take 2 width a pair of rows.
+        """
+        width, inner = self.shape['hidden_size'], self.shape['intermediate_size']
+        patches = self.num_tokens(self.image_size)
+        rows = patches + 1  # the class row
+        layer = 2 * rows * (4 * width**2 + 2 * width * inner) + 4 * width * rows**2
+        return 2 * patches * self.shape['num_channels'] * self.patch_size**2 * width + self.num_layers * layer
 
     def train(self, mode: bool = True) -> nn.Module:
         """Set the mode; a frozen encoder stays in evaluation."""

@@ -1,0 +1,8 @@
+"""Curves for TensorBoard beside the log: ``tensorboard --logdir work_dirs``.
+
+Other back ends of MMEngine are named in ``visualizer.vis_backends`` the same way, such as ``WandbVisBackend``.
+"""
+
+from mmengine.visualization import LocalVisBackend, TensorboardVisBackend, Visualizer
+
+visualizer = dict(type=Visualizer, vis_backends=[dict(type=LocalVisBackend), dict(type=TensorboardVisBackend)])
