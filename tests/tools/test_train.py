@@ -184,7 +184,7 @@ def test_missing_config(refused, tmp_path):
 def test_launcher_without_launched_processes(refused, config, monkeypatch):
     monkeypatch.delenv('RANK', raising=False)
     message = refused(config, '--launcher', 'pytorch')
-    assert 'start the processes with tools/dist_train.sh or torchrun' in message
+    assert 'start the processes with tools/dist_train.sh, torchrun or deepspeed; not set in the' in message
 
 
 def test_misspelt_setting_of_the_training(refused, config):

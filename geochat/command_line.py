@@ -1,0 +1,74 @@
+"""What the tools have in common: their arguments, and one line of answer to what the user can mend."""
+
+import argparse
+import os
+import sys
+from collections.abc import Callable
+
+
+def run_parser(description: str) -> argparse.ArgumentParser:
+    """Return the parser of a tool that builds a run: config, work directory, launcher and changes of the config."""
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument('config', help='Python config, such as configs/geochat_tiny.py')
+    parser.add_argument(
+        '--work-dir', metavar='DIR', help='where the run writes; work_dirs/NAME_OF_THE_CONFIG if not given'
+    )
+    parser.add_argument(
+        '--launcher',
+        choices=['none', 'pytorch', 'slurm', 'mpi'],
+        default='none',
+        help='how the processes were started; pytorch for torchrun, tools/dist_train.sh and deepspeed',
+    )
+    add_config_options(parser)
+    return parser
+
+
+def add_config_options(parser: argparse.ArgumentParser) -> None:
+    """Add ``--cfg-options``."""
+    parser.add_argument(
+        '--cfg-options',
+        nargs='+',
+        action='extend',
+        default=[],
+        metavar='KEY=VALUE',
+        help='changes of the config, such as train_dataloader.batch_size=8 box_codec.type=geochat',
+    )
+
+
+def run_tool(work: Callable[[], None]) -> None:
+    """Check the installation and do the work.
+
+    What the user can mend is answered with one line and exit code 1, a training that a signal ended with what was
+    saved and exit code 143 (SIGTERM) or 130 (Ctrl-C).
+    """
+    from geochat.engine.interruption import TrainingInterrupted
+    from geochat.installation import check_installation
+
+    try:
+        check_installation()
+        work()
+    except TrainingInterrupted as end:
+        print(end, file=sys.stderr)
+        sys.exit(end.exit_code)
+    except (OSError, RuntimeError, ValueError) as error:
+        if not isinstance(error, _mendable()):
+            raise
+        sys.exit(f'error: {error}')
+
+
+def _mendable() -> tuple[type[Exception], ...]:
+    """Return the errors that say what to do; imported only when there is an error, since torch comes with them."""
+    from geochat.datasets import DataError
+    from geochat.engine import ConfigError
+    from geochat.installation import InstallationError
+    from geochat.models.weights import WeightsError
+
+    return ConfigError, DataError, InstallationError, OSError, WeightsError
+
+
+def choose_accelerator() -> None:
+    """Tell DeepSpeed, before it is imported, to use the CPU where there is no GPU; it would warn of it otherwise."""
+    import torch
+
+    if not torch.cuda.is_available():
+        os.environ.setdefault('DS_ACCELERATOR', 'cpu')
