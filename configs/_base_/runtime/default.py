@@ -9,6 +9,7 @@ from geochat.engine.hooks import (
     ModelFolderHook,
     ProgressHook,
     ProgressLine,
+    ThroughputHook,
 )
 
 default_scope = 'geochat'
@@ -25,6 +26,7 @@ default_hooks = dict(
 
 custom_hooks = [
     dict(type=FirstSampleHook),
+    dict(type=ThroughputHook),
     dict(type=DataReportHook),
 ]
 

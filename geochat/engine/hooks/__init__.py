@@ -5,6 +5,7 @@ from geochat.engine.hooks.data_report import DataReportHook
 from geochat.engine.hooks.first_sample import FirstSampleHook
 from geochat.engine.hooks.model_folder import ModelFolderHook
 from geochat.engine.hooks.progress import ProgressHook, ProgressLine
+from geochat.engine.hooks.throughput import ThroughputHook
 
 __all__ = [
     'CheckpointHook',
@@ -13,4 +14,5 @@ __all__ = [
     'ModelFolderHook',
     'ProgressHook',
     'ProgressLine',
+    'ThroughputHook',
 ]

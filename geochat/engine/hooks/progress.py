@@ -9,6 +9,16 @@ from mmengine.runner import LogProcessor
 
 from geochat.registry import HOOKS, LOG_PROCESSORS
 
+SPEED = {
+    'samples_per_second': '{:.1f} samples/s',
+    'tokens_per_second': '{:.0f} tokens/s',
+    'mfu': '{:.0%} MFU',
+    'mfu_vision': '',
+    'mfu_language': '',
+    'data_waiting': '',
+}
+"""What ``ThroughputHook`` measures, and how a line says it; the rest is for curves."""
+
 
 @HOOKS.register_module()
 class ProgressHook(LoggerHook):
@@ -40,6 +50,8 @@ class ProgressHook(LoggerHook):
 class ProgressLine(LogProcessor):
     """Writes training lines as ``step 50/1000 (5 %) | 0:01:35 left | loss 2.3101 | lr 1.0e-03 | 0.10 s/step``.
 
+    What :class:`~geochat.engine.hooks.ThroughputHook` measures follows: ``96.0 samples/s | 72000 tokens/s | 41% MFU``.
+
     Args:
         window_size: Optimizer steps over which losses and times are averaged.
     """
@@ -63,12 +75,14 @@ class ProgressLine(LogProcessor):
         lr = rest.pop('lr', None)
         rest.pop('base_lr', None)
         memory = rest.pop('memory', None)
+        speed = {name: rest.pop(name) for name in SPEED if name in rest}
         parts += [f'{name} {value:.4f}' for name, value in rest.items()]
         if lr is not None:
             parts.append(f'lr {lr:.1e}')
         if time is not None:
             waiting = f' ({100 * data_time / time:.0f} % waiting for data)' if data_time and time else ''
             parts.append(f'{time:.2f} s/step{waiting}')
+        parts += [text.format(speed[name]) for name, text in SPEED.items() if text and name in speed]
         if memory is not None:
-            parts.append(f'{memory} MB')
+            parts.append(f'{memory:.0f} MB')
         return ' | '.join(parts)

@@ -3,6 +3,7 @@
 import contextlib
 import math
 import signal
+import time
 from collections.abc import Mapping, Sequence
 from itertools import islice
 from typing import Any
@@ -85,6 +86,7 @@ class TrainLoop(BaseLoop):
         self.val_begin = val_begin
         self.seed = runner.seed
         self.stop_training = False  # MMEngine's EarlyStoppingHook sets it
+        self.data_seconds = 0.0  # that the last step waited for its micro-batches
         self.saved_to: str | None = None
         self._random_state: Mapping[str, Any] | None = None
         self._signals = StopSignals()
@@ -187,7 +189,10 @@ class TrainLoop(BaseLoop):
         self._go_on_with_random_state()
         batches = self._batches.epoch(self._epoch, done * self.accumulation)
         for _ in range(done, self.steps_per_epoch):
-            self.run_iter(list(islice(batches, self.accumulation)))
+            begin = time.perf_counter()
+            drawn = list(islice(batches, self.accumulation))
+            self.data_seconds = time.perf_counter() - begin
+            self.run_iter(drawn)
             if self._is_time_to_validate():
                 self._validate()
             self._stop_signal = self._agree_on_signal()

@@ -41,6 +41,16 @@ class VisionEncoder(nn.Module, ABC):
     def num_tokens(self, size: int) -> int:
         """Rows ``L`` for a picture of ``size`` by ``size`` pixels."""
 
+    def forward_flops(self) -> int:
+        """Floating-point operations of one picture's forward pass, for model FLOP utilisation.
+
+        This default counts the linear layers, each once a row of features; an encoder that knows better overrides it.
+        """
+        weights = sum(
+            layer.in_features * layer.out_features for layer in self.modules() if isinstance(layer, nn.Linear)
+        )
+        return 2 * weights * self.num_tokens(self.image_size)
+
     def load_pretrained(self) -> None:
         """Read the weights that the part's config names, if it names any."""
 
