@@ -129,8 +129,7 @@ class ModelFlops:
         self.tokens_per_picture = encoder.num_tokens(encoder.image_size)
         trains_encoder, trains_projector = _is_trained(encoder), _is_trained(projector)
         self.encoder = encoder.forward_flops() * (3 if trains_encoder else 1)
-        in_projector = 2 * self.tokens_per_picture * linear_weights(projector)
-        self.projector = in_projector * (3 if trains_encoder else 2 if trains_projector else 1)
+        self.projector = 2 * self.tokens_per_picture * _projector_uses(projector, trains_encoder)
 
         head, config = llm.get_output_embeddings(), llm.config
         decoder = llm.get_decoder()
@@ -151,6 +150,17 @@ class ModelFlops:
     def language(self, work: Work) -> int:
         """Operations of the LLM and its head."""
         return work.tokens * self.token + work.pairs * self.pair + work.supervised * self.row
+
+
+def _projector_uses(projector: nn.Module, trains_encoder: bool) -> int:
+    """Count how often weights of the projector are used for one picture feature, forward and backward."""
+    whole, trained = linear_weights(projector), linear_weights(projector, trained_only=True)
+    if trains_encoder:
+        return 2 * whole + trained
+    first = next((layer for layer in projector.modules() if isinstance(layer, nn.Linear)), None)
+    # No gradient goes on from the first layer to the frozen encoder.
+    going_back = whole - first.in_features * first.out_features if trained else 0
+    return whole + trained + going_back
 
 
 def linear_weights(module: nn.Module, trained_only: bool = False) -> int:

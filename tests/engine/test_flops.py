@@ -75,7 +75,7 @@ class TestModelFlops:
         assert flops.token == 6 * 2 * LAYER  # 6 operations a weight and token: Kaplan et al., table 1 and section 2.1
         assert flops.pair == 12 * 2 * WIDTH  # PaLM, appendix B: 12 L H Q for each other token
         assert flops.row == 6 * WIDTH * LLM_CONFIG['vocab_size']
-        assert flops.projector == 4 * 4 * (16 * WIDTH + WIDTH**2)  # no gradient for the encoder
+        assert flops.projector == 4 * (4 * 16 * WIDTH + 6 * WIDTH**2)  # no gradient for the encoder
 
     def test_adapters_on_a_frozen_llm(self):
         flops = ModelFlops(GeoChat(**parts(lora={'r': 2})))

@@ -14,7 +14,7 @@ from geochat.engine.hooks import ThroughputHook
 @pytest.fixture
 def runner(tmp_path):
     """Four steps of four records on a device that does 1e9 operations a second; measured every second step."""
-    hooks = [{'type': 'PlainCheckpointHook'}, {'type': 'ThroughputHook', 'interval': 2, 'peak_flops': 1e9}]
+    hooks = [{'type': 'ThroughputHook', 'interval': 2, 'peak_flops': 1e9}]
     train_cfg = {'type': 'TrainLoop', 'max_iters': 4, 'accumulation': 2}
     return build_runner(small_run(tmp_path, custom_hooks=hooks, train_cfg=train_cfg))
 
