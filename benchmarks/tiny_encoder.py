@@ -12,9 +12,17 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from safetensors.torch import load_file
 
 from geochat.datasets.scenes import make_scene
-from geochat.datasets.scenes.encoder_pretraining import PatchCodes, Pretraining, patch_features, pretrain, scene_batch
+from geochat.datasets.scenes.encoder_pretraining import (
+    CODES_FILE,
+    PatchCodes,
+    Pretraining,
+    patch_features,
+    pretrain,
+    scene_batch,
+)
 from geochat.datasets.scenes.patches import CHOICES, NUMBERS, TARGETS, UNTOLD, center_patches
 from geochat.evaluation.functional.rotated_iou import rotated_iou
 
@@ -22,10 +30,10 @@ SHIPPED = Path(__file__).resolve().parents[1] / 'geochat' / 'data' / 'tiny' / 'e
 BATCH = 50
 
 
-def read_patches(encoder, scenes: list) -> tuple[np.ndarray, np.ndarray, float]:
+def read_patches(encoder, codes: PatchCodes, scenes: list) -> tuple[np.ndarray, np.ndarray, float]:
     """Return what the encoder reads in each patch and the truth, (N, L, targets) each, and milliseconds a picture."""
     size, patch = encoder.config.image_size, encoder.config.patch_size
-    codes, read, truth, seconds = PatchCodes(), [], [], 0.0
+    read, truth, seconds = [], [], 0.0
     firsts = [NUMBERS[name][0] if name in NUMBERS else 0 for name in TARGETS]
     for start in range(0, len(scenes), BATCH):
         pixels, targets = scene_batch(scenes[start : start + BATCH], size, size // patch)
@@ -85,15 +93,17 @@ def main() -> None:
     torch.set_num_threads(1)
     report = {'python': platform.python_version(), 'torch': torch.__version__, 'scenes': args.scenes}
     if args.pretrain:
-        encoder, seconds = pretrain(Pretraining(seed=args.seed))
+        encoder, codes, seconds = pretrain(Pretraining(seed=args.seed))
         report['pretraining (s)'] = round(seconds, 1)
     else:
         from transformers import CLIPVisionModel
 
         encoder = CLIPVisionModel.from_pretrained(SHIPPED).eval()
+        codes = PatchCodes(encoder.config.hidden_size)
+        codes.load_state_dict(load_file(SHIPPED / CODES_FILE))
     report['parameters'] = sum(parameter.numel() for parameter in encoder.parameters())
     scenes = [make_scene('val', index) for index in range(args.scenes)]
-    read, truth, milliseconds = read_patches(encoder, scenes)
+    read, truth, milliseconds = read_patches(encoder, codes, scenes)
     side = encoder.config.image_size // encoder.config.patch_size
     report |= {'encoding a picture (ms)': round(milliseconds, 2)}
     report |= patch_figures(read, truth) | object_figures(scenes, read, side)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 
 def main() -> None:
-    """Pretrain an encoder and write it as a Hugging Face CLIP."""
+    """Pretrain an encoder and write it as a Hugging Face CLIP, with what its features are read by."""
     parser = argparse.ArgumentParser(description='Pretrain the vision encoder of the quick start on one core.')
     parser.add_argument('--out', type=Path, default=Path('geochat/data/tiny/encoder'), help='folder to write to')
     parser.add_argument('--steps', type=int, help='optimizer steps, if not the default')
@@ -18,13 +18,15 @@ def main() -> None:
 
     os.environ.setdefault('OMP_NUM_THREADS', '1')
     import torch
+    from safetensors.torch import save_file
 
-    from geochat.datasets.scenes.encoder_pretraining import Pretraining, pretrain
+    from geochat.datasets.scenes.encoder_pretraining import CODES_FILE, Pretraining, pretrain
 
     torch.set_num_threads(1)
     settings = Pretraining(seed=args.seed) if args.steps is None else Pretraining(seed=args.seed, steps=args.steps)
-    encoder, seconds = pretrain(settings)
+    encoder, codes, seconds = pretrain(settings)
     encoder.save_pretrained(args.out)
+    save_file(codes.state_dict(), args.out / CODES_FILE)
     print(f'wrote the encoder to {args.out} after {seconds:.0f} s')
 
 

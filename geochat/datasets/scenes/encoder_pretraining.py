@@ -19,6 +19,7 @@ from torch.nn import functional as F
 from geochat.datasets.scenes.drawing import draw_scene
 from geochat.datasets.scenes.layout import Scene, make_scene
 from geochat.datasets.scenes.patches import CHOICES, NUMBERS, TARGETS, UNTOLD, patch_targets
+from geochat.models.llms.start_values import PERIODS, number_waves
 from geochat.models.vision_encoders.clip import CLIP_MEAN, CLIP_STD
 
 if TYPE_CHECKING:
@@ -28,9 +29,6 @@ WEIGHTS = {'background': 0.3, 'category': 1.0, 'color': 1.0, 'size': 0.5, 'row':
 """Weights of the choices' losses; each number's is 0.5."""
 
 NUMBER_WEIGHT = 0.5
-PERIODS = 8
-LONGEST_PERIOD, SHORTEST_PERIOD = 400.0, 6.0
-"""A number is told by sines and cosines of this many periods (per cent or degrees), in geometric steps."""
 
 CHOICE_SCALE, EDGE_SCALE, ANGLE_SCALE = 3.0, 8.0, 4.0
 """What the channels are multiplied by to give logits: the larger, the smaller the channels stay. The many channels of a
@@ -38,6 +36,10 @@ box's edges must not drown those that say what an object is."""
 
 SMOOTHING = {'angle': 1.5}
 """Standard deviation of the distribution that stands for a number, in its own units; 1 for the others."""
+
+
+CODES_FILE = 'codes.safetensors'
+"""Beside an encoder's weights: the buffers of the :class:`PatchCodes` that read its features."""
 
 
 @dataclass(frozen=True)
@@ -80,12 +82,17 @@ class Pretraining:
 
 
 class PatchCodes(nn.Module):
-    """Reads features as logits of each target, by codes that are not trained."""
+    """Reads features as logits of each target, by codes that are not trained.
 
-    def __init__(self):
+    Attributes:
+        offset: (C,) what is added to the features first; zero until :func:`center_features`.
+    """
+
+    def __init__(self, width: int):
         super().__init__()
+        self.register_buffer('offset', torch.zeros(width))
         for name, (first, last) in NUMBERS.items():
-            self.register_buffer(name, number_code(torch.arange(first, last + 1)), persistent=False)
+            self.register_buffer(name, number_waves(torch.arange(first, last + 1)), persistent=False)
 
     def forward(self, features: torch.Tensor) -> dict[str, torch.Tensor]:
         """Return the logits of each target.
@@ -96,10 +103,11 @@ class PatchCodes(nn.Module):
         Returns:
             For each name of :data:`TARGETS` a float32 tensor (..., number of values).
         """
+        features = features.float() + self.offset
         logits, start = {}, 0
         for name in TARGETS:
             width = _channels(name)
-            channels = features[..., start : start + width].float()
+            channels = features[..., start : start + width]
             start += width
             if name in CHOICES:
                 logits[name] = CHOICE_SCALE * channels
@@ -107,13 +115,6 @@ class PatchCodes(nn.Module):
                 scale = ANGLE_SCALE if name == 'angle' else EDGE_SCALE
                 logits[name] = scale * (channels @ self.get_buffer(name).T)
         return logits
-
-
-def number_code(numbers: torch.Tensor) -> torch.Tensor:
-    """Return sines and cosines of numbers (N,): float32 (N, 2 * PERIODS)."""
-    periods = torch.logspace(math.log10(LONGEST_PERIOD), math.log10(SHORTEST_PERIOD), PERIODS)
-    phases = 2 * math.pi * numbers[:, None] / periods
-    return torch.cat([phases.sin(), phases.cos()], dim=1)
 
 
 def _channels(name: str) -> int:
@@ -204,13 +205,41 @@ def scene_batch(scenes: list[Scene], size: int, side: int) -> tuple[torch.Tensor
     return pixels.permute(0, 3, 1, 2).contiguous(), targets
 
 
-def pretrain(settings: Pretraining) -> tuple['CLIPVisionModel', float]:
+@torch.no_grad()
+def center_features(encoder: 'CLIPVisionModel', codes: PatchCodes, num_scenes: int = 1000) -> None:
+    """Take their mean out of the features, and give it to the codes instead.
+
+    What is the same everywhere tells nothing, but whoever learns from the features would have to unlearn it first. Every
+    object's patches and all that shows none count half each.
+
+    Args:
+        encoder: Changed in place, by the bias of the last linear map before its output.
+        codes: Changed in place.
+        num_scenes: How many scenes of the split ``pretrain`` the mean is taken over.
+    """
+    size, side = encoder.config.image_size, encoder.config.image_size // encoder.config.patch_size
+    sums, counts = torch.zeros(2, encoder.config.hidden_size), torch.zeros(2, 1)
+    for first in range(0, num_scenes, 50):
+        scenes = [make_scene('pretrain', index) for index in range(first, min(first + 50, num_scenes))]
+        pixels, targets = scene_batch(scenes, size, side)
+        features = patch_features(encoder, pixels)
+        shows_object = targets[..., TARGETS.index('category')] > 0
+        for kind, chosen in enumerate((features[shows_object], features[~shows_object])):
+            sums[kind] += chosen.sum(dim=0)
+            counts[kind] += len(chosen)
+    mean = (sums / counts).mean(dim=0)
+    encoder.encoder.layers[-1].mlp.fc2.bias -= mean
+    codes.offset += mean
+
+
+def pretrain(settings: Pretraining) -> tuple['CLIPVisionModel', PatchCodes, float]:
     """Pretrain an encoder on the scenes of the split ``pretrain``; the same settings give the same weights.
 
     Returns:
-        The encoder and the seconds it took.
+        The encoder, the codes that read its features and the seconds it took.
     """
-    encoder, codes = build_encoder(settings), PatchCodes()
+    encoder = build_encoder(settings)
+    codes = PatchCodes(encoder.config.hidden_size)
     side = settings.config['image_size'] // settings.config['patch_size']
     optimizers = list(_optimizers(encoder, settings))
     parameters = [
@@ -237,7 +266,8 @@ def pretrain(settings: Pretraining) -> tuple['CLIPVisionModel', float]:
             left = elapsed / (step + 1) * (settings.steps - step - 1)
             print(f'step {step + 1}/{settings.steps}  loss {seen / _REPORT_EVERY:.3f}  {left:.0f} s left', flush=True)
             seen = 0.0
-    return encoder.eval(), time.perf_counter() - start
+    center_features(encoder.eval(), codes)
+    return encoder, codes, time.perf_counter() - start
 
 
 _REPORT_EVERY = 100
