@@ -7,12 +7,12 @@
 import json
 import logging
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from mmengine.dist import all_gather_object, is_main_process
+from mmengine.dist import all_gather_object, get_rank, is_main_process
 from mmengine.logging import print_log
 
 from geochat.engine.checkpoint import parts_elsewhere, write_model
@@ -75,12 +75,9 @@ def save_run(runner: 'Runner | FlexibleRunner', metrics: Mapping[str, float]) ->
 
 def _write(runner: 'Runner | FlexibleRunner', folder: Path, metrics: Mapping[str, float]) -> None:
     model, cfg = bare_model(runner.model), runner.cfg
-    loop = runner.train_loop.state_dict()
     extra = {
         'meta': {'epoch': runner.epoch, 'iter': runner.iter, 'cfg': cfg.pretty_text},
         'message_hub': runner.message_hub.state_dict(),
-        'loop': loop,
-        'trained': _trained(model),
         'random': all_gather_object(random_state()),
     }
     if hasattr(runner, 'strategy'):
@@ -93,7 +90,12 @@ def _write(runner: 'Runner | FlexibleRunner', folder: Path, metrics: Mapping[str
         for script in folder.glob('zero_to_*.py'):  # DeepSpeed's; the weights are in model.safetensors already
             script.unlink()
         sizes = {str(path.relative_to(folder)): path.stat().st_size for path in folder.rglob('*') if path.is_file()}
-        content = {'step': runner.iter, 'metrics': dict(metrics), 'loop': loop, 'files': sizes}
+        content = {
+            'loop': runner.train_loop.state_dict(),
+            'metrics': dict(metrics),
+            'trained': _trained(model),
+            'files': sizes,
+        }
         with written(folder / MANIFEST) as path:
             path.write_text(json.dumps(content, indent=2), encoding='utf-8')
 
@@ -112,9 +114,9 @@ def _write_plain(runner: 'Runner', model: torch.nn.Module, folder: Path, extra: 
             torch.save(state, file)
 
 
-def _trained(model: torch.nn.Module) -> dict[str, tuple[int, ...]]:
+def _trained(model: torch.nn.Module) -> dict[str, list[int]]:
     """Names and shapes of what is trained: what an optimizer's state belongs to."""
-    return {name: tuple(whole_shape(weight)) for name, weight in model.named_parameters() if weight.requires_grad}
+    return {name: list(whole_shape(weight)) for name, weight in model.named_parameters() if weight.requires_grad}
 
 
 def resume_run(runner: 'Runner | FlexibleRunner', folder: Path) -> None:
@@ -124,31 +126,32 @@ def resume_run(runner: 'Runner | FlexibleRunner', folder: Path) -> None:
         ConfigError: If the config trains other weights or other data than the checkpoint's.
         geochat.models.weights.WeightsError: If a file is damaged; the message names it.
     """
+    manifest = read_manifest(folder)
+    _check_trained(folder, manifest['trained'], _trained(bare_model(runner.model)))
+    runner.train_loop.load_state_dict(manifest['loop'])
     if hasattr(runner, 'strategy'):
         state = _read(folder, lambda path: runner.strategy.resume(str(path)))
     else:
         state = _read(folder, lambda path: torch.load(path, map_location='cpu', weights_only=False))
-    _check_trained(folder, state['trained'], _trained(bare_model(runner.model)))
-    if not hasattr(runner, 'strategy'):
         _resume_plain(runner, state)
-    runner.train_loop.load_state_dict(state['loop'], state['random'])
     runner.message_hub.load_state_dict(state['message_hub'])
+    runner.train_loop.random_state = state['random'][get_rank()]
     runner.logger.info(f'Resumed from {folder}')
 
 
-def _read(folder: Path, read: Any) -> dict[str, Any]:
+def _read(folder: Path, read: Callable[[Path], dict[str, Any]]) -> dict[str, Any]:
     path = folder / STATE
     try:
         return read(path)
-    except (ConfigError, MemoryError):
+    except MemoryError:
         raise
     except Exception as error:  # damaged files make their readers raise nearly anything
         reason = ' '.join(str(error).split())[:200]
         raise WeightsError(f'{path} cannot be read, it is damaged: {type(error).__name__}: {reason}') from error
 
 
-def _check_trained(folder: Path, before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
-    if dict(before) == dict(now):
+def _check_trained(folder: Path, before: Mapping[str, list[int]], now: Mapping[str, list[int]]) -> None:
+    if before == now:
         return
     different = sorted(name for name in {*before, *now} if before.get(name) != now.get(name))
     raise ConfigError(
@@ -162,9 +165,11 @@ def _resume_plain(runner: 'Runner', state: dict[str, Any]) -> None:
     for scheduler, saved in zip(runner.param_schedulers or (), state.get('param_schedulers', ()), strict=True):
         scheduler.load_state_dict(saved)
     model = bare_model(runner.model)
-    state['state_dict'] = model.state_dict()
+    weights = model.state_dict()
+    state['state_dict'] = dict(weights)
     runner.call_hook('after_load_checkpoint', checkpoint=state)
-    model.load_state_dict(state['state_dict'])
+    changed = {name: tensor for name, tensor in state['state_dict'].items() if tensor is not weights[name]}
+    model.load_state_dict(changed, strict=False)
 
 
 def checkpoints(work_dir: Path) -> dict[int, Path]:

@@ -29,6 +29,7 @@ from geochat.registry import HOOKS, MODELS
 STEPS = 10
 
 
+@MODELS.register_module()
 class DropoutModel(ToyModel):
     """The toy with everything that draws: dropout, and a loss that hangs on Python's and NumPy's generators."""
 
@@ -62,7 +63,7 @@ def losses_of(runner):
 
 def settings(**changes):
     return {
-        'model': {'type': DropoutModel},
+        'model': {'type': 'DropoutModel'},
         'train_cfg': {'type': 'TrainLoop', 'max_iters': STEPS, 'accumulation': 2, 'val_interval': 3},
         'val_dataloader': toy_val_dataloader(),
         'val_cfg': {'type': 'ValLoop'},

@@ -10,7 +10,7 @@ from typing import Any
 
 import mmengine.hooks
 import torch
-from mmengine.dist import all_gather, all_reduce, get_rank, get_world_size
+from mmengine.dist import all_gather, all_reduce, get_world_size
 from mmengine.runner import BaseLoop
 from torch.utils.data import DataLoader
 
@@ -57,6 +57,10 @@ class TrainLoop(BaseLoop):
             always followed by one.
         val_begin: Optimizer step before which there is no validation.
 
+    Attributes:
+        saved_to: The newest checkpoint; the hook that writes it says so here.
+        random_state: What the generators of this rank are to be set to before the first step; None leaves them.
+
     Raises:
         ConfigError: If a setting contradicts another, or the data loader is empty.
     """
@@ -88,7 +92,7 @@ class TrainLoop(BaseLoop):
         self.stop_training = False  # MMEngine's EarlyStoppingHook sets it
         self.data_seconds = 0.0  # that the last step waited for its micro-batches
         self.saved_to: str | None = None
-        self._random_state: Mapping[str, Any] | None = None
+        self.random_state: Mapping[str, Any] | None = None
         self._signals = StopSignals()
         self._stop_signal = 0
         _refuse_other_checkpoints(runner.hooks)
@@ -140,12 +144,11 @@ class TrainLoop(BaseLoop):
         seeds = [getattr(sampler, 'seed', None) for sampler in _samplers(self.dataloader)]
         return {'step': self._iter, 'seed': self.seed, 'sampler_seeds': seeds, **self._order()}
 
-    def load_state_dict(self, state: Mapping[str, Any], random_states: Sequence[Mapping[str, Any]]) -> None:
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go to where a training was.
 
         Args:
             state: What :meth:`state_dict` returned.
-            random_states: State of each rank's generators (:func:`~geochat.engine.randomness.random_state`).
 
         Raises:
             ConfigError: If the position means another one here, because the data or the batches are others.
@@ -160,7 +163,6 @@ class TrainLoop(BaseLoop):
         for sampler, seed in zip(_samplers(self.dataloader), state['sampler_seeds'], strict=True):
             if seed is not None:
                 sampler.seed = seed
-        self._random_state = random_states[get_rank()]
 
     def _order(self) -> dict[str, int]:
         """What the order of the records and the length of an epoch follow from, beside the seed."""
@@ -244,9 +246,9 @@ class TrainLoop(BaseLoop):
 
     def _go_on_with_random_state(self) -> None:
         """After resuming, take up the random numbers at the last moment: what a start draws is not the training's."""
-        if self._random_state is not None:
-            set_random_state(self._random_state)
-            self._random_state = None
+        if self.random_state is not None:
+            set_random_state(self.random_state)
+            self.random_state = None
 
     def _agree_on_signal(self) -> int:
         """Return the signal that any rank received; 0 if none did."""
