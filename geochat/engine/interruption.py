@@ -29,7 +29,8 @@ class TrainingInterrupted(Exception):  # noqa: N818 (it is no error, like Keyboa
 class StopSignals:
     """Remembers SIGTERM and Ctrl-C while it is entered; a second one ends the program at once.
 
-    Outside the main thread, where Python allows no handlers, it remembers nothing.
+    Outside the main thread, where Python allows no handlers, it remembers nothing; a signal that the program was told
+    to ignore (``nohup``) stays ignored.
 
     Attributes:
         received: Number of the signal; 0 if there was none.
@@ -42,7 +43,8 @@ class StopSignals:
     def __enter__(self) -> 'StopSignals':
         self.received = 0
         if threading.current_thread() is threading.main_thread():
-            self._previous = {number: signal.signal(number, self._remember) for number in STOP_SIGNALS}
+            heeded = [number for number in STOP_SIGNALS if signal.getsignal(number) != signal.SIG_IGN]
+            self._previous = {number: signal.signal(number, self._remember) for number in heeded}
         return self
 
     def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:

@@ -196,7 +196,8 @@ def test_a_record_of_which_no_answer_is_left_is_replaced_and_counted(folder):
 def test_more_replaced_records_than_allowed_are_an_error(folder):
     for number in (1, 2):
         (folder / 'images' / f'{number}.png').unlink()
-    assert [shown(build(folder, max_replaced=0.2)[n]) for n in (0, 1, 2)][0] == 0
+    dataset = build(folder, max_replaced=0.2)
+    assert {shown(dataset[n]) for n in (1, 2)} <= {0, 3, 4, 5}
     (folder / 'images' / '3.png').unlink()
     dataset = build(folder, max_replaced=0.2)
     expected = r'data\.json: 3 of 12 records cannot be used, more than max_replaced=0\.2 allows\. .* record \d: .*png'

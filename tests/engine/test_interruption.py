@@ -9,6 +9,16 @@ import pytest
 from geochat.engine.interruption import StopSignals, TrainingInterrupted
 
 
+@pytest.fixture(autouse=True)
+def usual_handlers():
+    """Whoever started the tests may have told them to ignore Ctrl-C."""
+    usual = {signal.SIGINT: signal.default_int_handler, signal.SIGTERM: signal.SIG_DFL}
+    before = {number: signal.signal(number, handler) for number, handler in usual.items()}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
 @pytest.mark.parametrize('number', [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_is_remembered_and_the_handlers_come_back(number, capfd):
     before = signal.getsignal(number)
@@ -25,6 +35,13 @@ def test_the_second_ctrl_c_ends_the_program_at_once():
     with StopSignals(), pytest.raises(KeyboardInterrupt):
         os.kill(os.getpid(), signal.SIGINT)
         os.kill(os.getpid(), signal.SIGINT)
+
+
+def test_what_is_to_be_ignored_stays_ignored():
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    with StopSignals() as signals:
+        os.kill(os.getpid(), signal.SIGINT)
+        assert signals.received == 0
 
 
 def test_outside_the_main_thread_nothing_is_caught():

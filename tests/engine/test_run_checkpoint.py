@@ -110,9 +110,10 @@ def test_a_seed_that_the_run_chose_itself_is_kept(toy_runner, tmp_path):
     assert losses_of(resumed) == losses_of(first)
 
 
-def test_ctrl_c_without_checkpoints_says_that_nothing_was_saved(toy_runner):
+def test_ctrl_c_without_checkpoints_says_that_nothing_was_saved(toy_runner, monkeypatch):
     hooks = {name: hook for name, hook in toy_config()['default_hooks'].items() if name != 'checkpoint'}
     stop = {'type': 'StopAt', 'step': 2, 'number': signal.SIGINT}
+    monkeypatch.setattr(signal, 'getsignal', lambda number: signal.SIG_DFL)  # whoever started the tests
     runner = toy_runner(custom_hooks=[stop], default_hooks={**hooks, 'checkpoint': None})
     with pytest.raises(TrainingInterrupted, match='SIGINT ended the training after step 2 of 6; nothing saved it'):
         runner.train()
@@ -308,7 +309,7 @@ class TestModelFolder:
             assert all(torch.equal(weights[name], expected[name]) for name in expected)
 
     def test_its_start_is_named_where_it_was_not_the_pretrained_parts(self, pretrained):
-        start = self.run(pretrained)
+        start = self.run(pretrained, **{'llm.lora': None})
         with torch.no_grad():
             start.model.llm.model.get_input_embeddings().weight.zero_()
         torch.save(start.model.state_dict(), pretrained / 'start.pth')
