@@ -1,6 +1,7 @@
 """Trains small models in a process of its own: ``run_toy.py RUNS`` with a JSON list of settings for the runner.
 
-Each run writes the losses of all its steps into ``losses.json`` of its work directory.
+Each run writes ``losses.json`` into its work directory: the losses of all its steps, and in ``held`` the share of the
+weights that this process held when the model was built; and ``weights.safetensors``.
 """
 
 import json
@@ -23,18 +24,33 @@ def main() -> None:
 def train(name: str, settings: dict) -> None:
     from mmengine.config import Config
     from mmengine.dist import is_main_process
+    from safetensors.torch import save_file
     from toy_training import toy_config
 
+    from geochat.engine.checkpoint import gather_tensors
+    from geochat.engine.loops.step import bare_model
     from geochat.engine.runner import GeoChatFlexibleRunner, GeoChatRunner
 
     launcher = 'pytorch' if 'WORLD_SIZE' in os.environ else 'none'
     settings = {**toy_config(), **settings, 'launcher': launcher, 'experiment_name': name}
     runner = (GeoChatFlexibleRunner if 'strategy' in settings else GeoChatRunner).from_cfg(Config(settings))
+    held = share_held(runner.model)
     runner.train()
+    weights = gather_tensors(bare_model(runner.model).state_dict(keep_vars=True))
     if is_main_process():
-        hub = runner.message_hub
+        hub, folder = runner.message_hub, Path(settings['work_dir'])
         scalars = {name: hub.get_scalar(name).data[0].tolist() for name in hub.log_scalars if 'loss' in name}
-        (Path(settings['work_dir']) / 'losses.json').write_text(json.dumps(scalars))
+        (folder / 'losses.json').write_text(json.dumps({**scalars, 'held': held}))
+        save_file(weights, folder / 'weights.safetensors')
+
+
+def share_held(model) -> float:
+    """Return the share of the weights that this process holds, of which ZeRO-3 has spread some."""
+    from geochat.models.partitioned import whole_shape
+
+    weights = list(model.parameters())
+    held = sum(weight.numel() + (weight.ds_tensor.numel() if hasattr(weight, 'ds_id') else 0) for weight in weights)
+    return held / sum(whole_shape(weight).numel() for weight in weights)
 
 
 if __name__ == '__main__':

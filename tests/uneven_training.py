@@ -51,7 +51,7 @@ def uneven_config(
     loader = {
         'batch_size': 1,
         'num_workers': 0,
-        'dataset': {'type': 'uneven_training.UnevenData', 'size': 4 * steps, 'text_only': text_only},
+        'dataset': {'type': 'uneven_training.UnevenData', 'text_only': text_only},
         'sampler': {'type': 'DefaultSampler', 'shuffle': False},
         'collate_fn': {'type': 'geochat.datasets.collate_samples'},
     }
@@ -68,6 +68,7 @@ def uneven_config(
         'val_dataloader': {**loader, 'dataset': {**loader['dataset'], 'size': 6}},
         'val_cfg': {'type': 'ValLoop', 'loss_reduction': reduction},
         'val_evaluator': [],
+        'param_scheduler': None,
         'optim_wrapper': {'optimizer': {'type': 'AdamW', 'lr': 1e-2}, 'clip_grad': {'max_norm': 1.0}},
         'default_hooks': {'sampler_seed': None, 'logger': {'type': 'ProgressHook'}, 'checkpoint': None},
         **changes,

@@ -69,8 +69,12 @@ def build_transformer(build: Callable[[], nn.Module], random_weights: bool = Tru
     """
     from transformers.initialization import no_init_weights
 
-    drawn = _drawing_layerwise() if random_weights else no_init_weights()  # 7 billion draws that are overwritten
-    with drawn, _layerwise():
+    with contextlib.ExitStack() as stack:
+        if not random_weights:
+            stack.enter_context(no_init_weights())  # 7 billion draws that are overwritten
+        elif _layerwise is not contextlib.nullcontext:
+            stack.enter_context(_drawing_layerwise())
+        stack.enter_context(_layerwise())
         model = build()
     model.tie_weights()
     return model

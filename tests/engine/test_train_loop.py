@@ -143,6 +143,14 @@ def test_empty_data(toy_runner):
         runner.train()
 
 
+@pytest.mark.parametrize(('loader', 'records', 'ranks'), [('train_dataloader', 24, 32), ('val_dataloader', 5, 6)])
+def test_more_ranks_than_records(toy_runner, monkeypatch, loader, records, ranks):
+    runner = toy_runner(val_dataloader=toy_val_dataloader(), val_cfg={'type': 'ValLoop'}, val_evaluator={})
+    monkeypatch.setattr('geochat.engine.loops.step.get_world_size', lambda: ranks)
+    with pytest.raises(ValueError, match=f'{loader} has {records} records for {ranks} processes: start {records} at'):
+        runner.train()
+
+
 @pytest.mark.parametrize('stop_at', [2, 8])  # in the first epoch of six steps, and in the second
 def test_resuming_continues_with_the_next_record(toy_runner, tmp_path, monkeypatch, stop_at):
     seen = watch_records(monkeypatch)

@@ -5,7 +5,9 @@ from typing import Any
 
 import torch
 from mmengine.dist import all_reduce, get_world_size
+from torch.utils.data import DataLoader
 
+from geochat.engine.config import ConfigError
 from geochat.structures import IGNORE_INDEX
 
 LOSS_REDUCTIONS = ('token', 'micro')
@@ -31,6 +33,23 @@ def forward_loss(model: Any, batch: Mapping[str, Any], training: bool) -> tuple[
 def bare_model(model: Any) -> Any:
     """Return the model itself, without what a runner wrapped around it."""
     return getattr(model, 'module', model)
+
+
+def check_share(dataloader: DataLoader, name: str) -> None:
+    """Refuse data of fewer records than there are ranks: a sampler would repeat some, or leave a rank without any.
+
+    Args:
+        dataloader: The data loader.
+        name: Its name in the config.
+
+    Raises:
+        ConfigError: On every rank alike.
+    """
+    records, ranks = len(dataloader.dataset), get_world_size()
+    if records < ranks:
+        raise ConfigError(
+            f'{name} has {records} records for {ranks} processes: start {records} at the most, or give more records'
+        )
 
 
 def count_supervised(batch: Mapping[str, Any]) -> int:

@@ -17,7 +17,7 @@ from torch.utils.data import DataLoader
 from geochat.engine.batches import TrainBatches
 from geochat.engine.config import ConfigError
 from geochat.engine.interruption import StopSignals, TrainingInterrupted
-from geochat.engine.loops.step import LOSS_REDUCTIONS, forward_loss, mean_over_ranks, micro_batch_weights
+from geochat.engine.loops.step import LOSS_REDUCTIONS, check_share, forward_loss, mean_over_ranks, micro_batch_weights
 from geochat.engine.randomness import set_random_state, undisturbed_randomness
 from geochat.registry import LOOPS
 
@@ -62,7 +62,7 @@ class TrainLoop(BaseLoop):
         random_state: What the generators of this rank are to be set to before the first step; None leaves them.
 
     Raises:
-        ConfigError: If a setting contradicts another, or the data loader is empty.
+        ConfigError: If a setting contradicts another, or there are fewer records than ranks.
     """
 
     def __init__(
@@ -79,6 +79,7 @@ class TrainLoop(BaseLoop):
         _check_settings(max_epochs, max_iters, accumulation, loss_reduction)
         _check_accumulation_said_once(runner.optim_wrapper)
         super().__init__(runner, dataloader)
+        check_share(self.dataloader, 'train_dataloader')
         self.accumulation = accumulation
         self.loss_reduction = loss_reduction
         self.steps_per_epoch = math.ceil(_micro_batches_per_epoch(self.dataloader) / accumulation)

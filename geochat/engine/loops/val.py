@@ -10,7 +10,7 @@ from torch.utils.data import DataLoader
 
 from geochat.engine.batches import WorkerStart
 from geochat.engine.config import ConfigError
-from geochat.engine.loops.step import LOSS_REDUCTIONS, count_supervised, forward_loss
+from geochat.engine.loops.step import LOSS_REDUCTIONS, check_share, count_supervised, forward_loss
 from geochat.registry import LOOPS
 
 
@@ -27,7 +27,7 @@ class ValLoop(BaseLoop):
         loss_reduction: ``'token'``: the mean over the supervised tokens. ``'micro'``: the mean over the batches.
 
     Raises:
-        ConfigError: If there are metrics in ``val_evaluator``, or the data is empty.
+        ConfigError: If there are metrics in ``val_evaluator``, or fewer records than ranks.
     """
 
     def __init__(
@@ -42,6 +42,7 @@ class ValLoop(BaseLoop):
         if loss_reduction not in LOSS_REDUCTIONS:
             raise ConfigError(f'val_cfg.loss_reduction {loss_reduction!r} is none of {", ".join(LOSS_REDUCTIONS)}')
         super().__init__(runner, dataloader)
+        check_share(self.dataloader, 'val_dataloader')
         if not len(self.dataloader):
             raise ConfigError(f'the validation data of {len(self.dataloader.dataset)} records makes no batch')
         self.dataloader.worker_init_fn = WorkerStart(self.dataloader.worker_init_fn)
