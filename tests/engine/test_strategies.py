@@ -13,6 +13,7 @@ from geochat.engine.strategies.deepspeed import (
     check_hooks,
     check_loops,
     check_optimizer,
+    check_model,
     engine_settings,
     precision_and_clipping,
     register_optimizers,
@@ -120,6 +121,14 @@ def test_loops_that_generate_or_count_micro_batches_are_refused(cfg, message):
 
 def test_loops_of_ours_are_fine():
     check_loops({'train_cfg': {'type': 'TrainLoop'}, 'val_cfg': {'type': 'geochat.engine.loops.ValLoop'}})
+
+
+@pytest.mark.parametrize('setting', [{'quantization': {'kind': 'nf4'}}, {'compile': True}])
+def test_parts_that_need_whole_weights_are_refused(setting):
+    (key,) = setting
+    with pytest.raises(ValueError, match=rf'llm\.{key} does not work with strategy\.zero_stage 3: .* zero_stage to 2'):
+        check_model({'type': 'GeoChat', 'llm': {'type': 'HFCausalLM', **setting}})
+    check_model({'type': 'GeoChat', 'llm': {'type': 'HFCausalLM', key: None}})
 
 
 @pytest.mark.parametrize('kind', ['AdamW', 'torch.optim.AdamW', 'DeepSpeedCPUAdam'])

@@ -116,11 +116,15 @@ def alone(tmp_path_factory):
     """Return the losses of trainings in one process that finds no build tools."""
     folder = tmp_path_factory.mktemp('alone')
     amp = {**toy_settings(4)['optim_wrapper'], 'type': 'AmpOptimWrapper'}
+    mixed = uneven_config(accumulation=4, steps=FEW, optim_wrapper=amp)
+    mixed['model']['llm'].update(dtype='bfloat16', lora={'r': 2, 'alpha': 4})
     runs = {
         'plain': toy_settings(accumulation=4),
         'zero': {**toy_settings(accumulation=4), **zero(2)},
         'plain_bfloat16': {**toy_settings(accumulation=4), 'optim_wrapper': amp},
         'zero_bfloat16': {**toy_settings(accumulation=4), 'optim_wrapper': amp, **zero(2)},
+        'zero2_mixed': {**mixed, **zero(2)},
+        'zero3_mixed': {**mixed, **zero(3)},
     }
     asked = [{**run, 'work_dir': str(folder / name)} for name, run in runs.items()]
     losses, log = train_in_processes(asked, PATH='/nonexistent', TORCH_EXTENSIONS_DIR=str(folder / 'extensions'))
@@ -204,6 +208,11 @@ def test_bfloat16(alone):
     plain, zero_2 = alone['plain_bfloat16']['train/loss'], alone['zero_bfloat16']['train/loss']
     assert zero_2 == pytest.approx(plain, rel=1e-2)
     assert zero_2 != plain
+
+
+@pytest.mark.slow
+def test_parts_of_another_precision_are_trained_in_that_of_the_run(alone):
+    assert alone['zero3_mixed']['train/loss'] == pytest.approx(alone['zero2_mixed']['train/loss'], rel=1e-2)
 
 
 @pytest.mark.slow

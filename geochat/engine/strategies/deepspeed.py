@@ -40,6 +40,13 @@ REFUSED_HOOKS = {
 """Hooks that cannot work under DeepSpeed, and why."""
 
 
+REFUSED_WITH_SPREAD_WEIGHTS = {
+    'quantization': 'weights in 4 bits cannot be spread over processes',
+    'compile': 'the weights of a layer come and go while it runs',
+}
+"""Settings of a model's parts that cannot work where the weights are spread, and why."""
+
+
 def register_optimizers() -> None:
     """Register DeepSpeed's optimizers with MMEngine; those that this version of DeepSpeed lacks are left out.
 
@@ -206,6 +213,8 @@ class DeepSpeedStrategy(mmengine_deepspeed.DeepSpeedStrategy):
         """
         check_hooks(hooks)
         check_loops(cfg)
+        if self.spreads_weights:
+            check_model(cfg['model'])
         optim_wrapper = cfg['optim_wrapper']
         if not self.config['zero_allow_untested_optimizer']:
             check_optimizer(optim_wrapper['optimizer']['type'])
@@ -327,6 +336,21 @@ def check_loops(cfg: Mapping[str, Any]) -> None:
                 'with tools/test.py on the model folder',
             }
             raise ConfigError(f'{key}.type {settings["type"]} does not work under DeepSpeed: {advice[key]}')
+
+
+def check_model(model: Mapping[str, Any]) -> None:
+    """Refuse settings of the model's parts that need whole weights on each process.
+
+    Raises:
+        ConfigError: Names the part and the setting.
+    """
+    for part, settings in model.items():
+        for key, reason in REFUSED_WITH_SPREAD_WEIGHTS.items():
+            if isinstance(settings, Mapping) and settings.get(key):
+                raise ConfigError(
+                    f'{part}.{key} does not work with strategy.zero_stage 3: {reason}; leave it out, or set '
+                    'strategy.zero_stage to 2'
+                )
 
 
 def check_optimizer(kind: str | type) -> None:
