@@ -1,4 +1,4 @@
-"""DeepSpeed ZeRO-3: the weights, the gradients and the optimizer's state are spread over the processes."""
+"""DeepSpeed ZeRO-3: the optimizer's state, the gradients and the parameters are spread over the processes."""
 
 from geochat.engine.strategies import DeepSpeedStrategy
 
