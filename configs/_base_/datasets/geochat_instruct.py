@@ -14,6 +14,7 @@ train_dataloader = dict(
     batch_size=16,
     num_workers=16,
     persistent_workers=True,
+    pin_memory=True,
     dataset=dict(
         type=InstructionDataset,
         data_file='data/GeoChat_Instruct/GeoChat_Instruct.json',
