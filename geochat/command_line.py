@@ -41,11 +41,15 @@ def run_tool(work: Callable[[], None]) -> None:
     What the user can mend is answered with one line and exit code 1, a training that a signal ended with what was
     saved and exit code 143 (SIGTERM) or 130 (Ctrl-C).
     """
-    from geochat.engine.interruption import TrainingInterrupted
-    from geochat.installation import check_installation
+    from geochat.installation import InstallationError, check_installation
 
     try:
         check_installation()
+    except InstallationError as error:
+        sys.exit(f'error: {error}')
+    from geochat.engine.interruption import TrainingInterrupted  # not before: it imports what has been checked
+
+    try:
         work()
     except TrainingInterrupted as end:
         print(end, file=sys.stderr)

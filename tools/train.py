@@ -1,7 +1,6 @@
 """Train a model, and test it if the config says so: ``python tools/train.py CONFIG``."""
 
 import argparse
-import sys
 
 from geochat.command_line import choose_accelerator, run_parser, run_tool
 
@@ -19,7 +18,6 @@ def train(args: argparse.Namespace) -> None:
     choose_accelerator()
     from geochat.engine import build_runner
     from geochat.engine.distributed import close_process_group
-    from geochat.engine.interruption import TrainingInterrupted
 
     runner = build_runner(
         args.config,
@@ -29,18 +27,14 @@ def train(args: argparse.Namespace) -> None:
         resume=args.resume,
         amp=args.amp,
     )
-    try:
-        runner.train()
-    except TrainingInterrupted as end:
-        print(end, file=sys.stderr)
-        sys.exit(end.exit_code)
+    runner.train()
     if runner.cfg.get('test_after_training'):
         runner.test()
     close_process_group()
 
 
 def main() -> None:
-    """Train; an interruption ends with exit code 143 or 130."""
+    """Train."""
     args = parse_args()
     run_tool(lambda: train(args))
 

@@ -7,6 +7,7 @@ backward pass counts what this model trains (a frozen weight has no gradient of 
 of tokens that see each other.
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -27,6 +28,7 @@ PEAK_FLOPS = {
     'H800': 989e12,
     'H20': 148e12,
     'B200': 2250e12,
+    'GB200': 2500e12,
     'A100': 312e12,
     'A800': 312e12,
     'A10G': 70e12,
@@ -46,14 +48,15 @@ PEAK_FLOPS = {
 }
 """Operations a second of dense 16-bit matrix products with 32-bit sums, by a part of the device's name.
 
-From the makers' data sheets; where these give numbers with sparsity, half of them. The first name that fits counts.
+From the makers' data sheets; where these give numbers with sparsity, half of them. The first name that stands in the
+device's as a word counts.
 """
 
 
 def peak_flops(device_name: str) -> float | None:
     """Return the operations a second that a device of this name can do at best; None if the table lacks it."""
     for name, flops in PEAK_FLOPS.items():
-        if name in device_name:
+        if re.search(rf'\b{name}\b', device_name):
             return flops
     return None
 

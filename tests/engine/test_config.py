@@ -137,6 +137,7 @@ def test_a_key_with_dots_in_it():
     ('option', 'message'),
     [
         ('visionencoder.type=X', "the config has no setting 'visionencoder'; did you mean 'vision_encoder'"),
+        ('compile=True', 'compile is not set for the whole run: set compile=True in vision_encoder or llm'),
         ('train_dataloader.batchsize=8', "train_dataloader has no setting 'batchsize'; did you mean 'batch_size'"),
         ('optim_wrapper.optimzer.lr=1', "optim_wrapper has no setting 'optimzer'; did you mean 'optimizer'"),
         ('custom_hooks.1.interval=5', "custom_hooks is a list of 1: '1' is not one of its indices"),

@@ -128,6 +128,8 @@ def test_linear_weights_of_adapters_and_of_what_is_trained():
         ('NVIDIA A100-SXM4-40GB', 312e12),
         ('NVIDIA L40S', 362e12),
         ('NVIDIA A10G', 70e12),
+        ('NVIDIA GH200 480GB', 989e12),
+        ('NVIDIA RTX A4000', None),
         ('Some CPU', None),
     ],
 )
