@@ -25,6 +25,7 @@ from typing import Any
 import torch
 from mmengine.hooks import Hook
 
+from geochat.datasets.collate import count_records
 from geochat.engine import build_runner
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -165,7 +166,7 @@ class TrainingClock(Hook):
 
     def after_train_iter(self, runner: Any, batch_idx: int, data_batch: Any = None, outputs: Any = None) -> None:
         """Count the step; the first and the last one that are measured start and stop the stopwatch."""
-        self.counts['samples'] += sum(len(batch['input_ids']) for batch in data_batch)
+        self.counts['samples'] += sum(count_records(batch) for batch in data_batch)
         self.counts['text_tokens'] += sum(int(batch['attention_mask'].sum()) for batch in data_batch)
         self.counts['supervised_tokens'] += sum(int((batch['labels'] >= 0).sum()) for batch in data_batch)
         if batch_idx + 1 == self.warmup:

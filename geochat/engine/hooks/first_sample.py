@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import groupby
 from typing import Any
 
+import torch
 from mmengine.dist import master_only
 from mmengine.hooks import Hook
 
@@ -37,11 +38,13 @@ class FirstSampleHook(Hook):
             runner.logger.warning('The first sample cannot be shown: the training data has no processor.tokenizer')
             return
         batch = data_batch[0]
-        ids, labels = batch['input_ids'][0].tolist(), batch['labels'][0].tolist()
+        ids, labels = batch['input_ids'][0], batch['labels'][0]
+        kept = torch.ones_like(ids, dtype=torch.bool)
         if 'attention_mask' in batch:
-            real = batch['attention_mask'][0].tolist()
-            ids = [token for token, kept in zip(ids, real, strict=True) if kept]
-            labels = [label for label, kept in zip(labels, real, strict=True) if kept]
+            kept &= batch['attention_mask'][0]
+        if 'documents' in batch:  # the first of those that are packed into the row
+            kept &= batch['documents'][0] == 0
+        ids, labels = ids[kept].tolist(), labels[kept].tolist()
         text = marked_text(ids, labels, tokenizer)
         supervised = sum(label != IGNORE_INDEX for label in labels)
         runner.logger.info(

@@ -65,7 +65,9 @@ def number_families(vocabulary: Mapping[str, int]) -> list[tuple[list[int], list
 
 def number_waves(numbers: torch.Tensor, width: int = 2 * PERIODS) -> torch.Tensor:
     """Sines and cosines of numbers (N,), in turn as often as the width has room: (N, width), mean square 1/2."""
-    periods = torch.logspace(math.log10(LONGEST_PERIOD), math.log10(SHORTEST_PERIOD), PERIODS)
+    # The device is named: transformers patches such functions in a way that makes PyTorch forget its default device.
+    first, last = math.log10(LONGEST_PERIOD), math.log10(SHORTEST_PERIOD)
+    periods = torch.logspace(first, last, PERIODS, device=numbers.device)
     phases = 2 * math.pi * numbers[:, None] / periods
     waves = torch.cat([phases.sin(), phases.cos()], dim=1)
     return waves.repeat(1, -(-width // waves.shape[1]))[:, :width]
