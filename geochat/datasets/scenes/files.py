@@ -24,7 +24,7 @@ from geochat.datasets.scenes.questions import (
 from geochat.registry import DATASETS
 from geochat.structures import IMAGE_PLACEHOLDER
 
-FORMAT = 2
+FORMAT = 3
 """Raised whenever scenes or wordings change, so that old files are written anew."""
 
 SMALL_AREA, LARGE_AREA = 0.035, 0.065

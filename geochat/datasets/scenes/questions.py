@@ -36,6 +36,10 @@ SCENE_SHARE = 0.3
 MOST_REFERRED, MOST_IDENTIFIED = 4, 2
 """How many objects of a scene are referred to and identified at most."""
 
+PLACED_WEIGHT = 0.25
+"""How often a phrase with a place is drawn to learn from, for each time that one without is: who is told the place need
+not learn to look for class, colour and size."""
+
 EDGE = 0.02
 """How near (fraction of the picture) to a line of the three-by-three grid an object's place is in doubt."""
 
@@ -43,6 +47,9 @@ _ROWS, _COLUMNS = ('top', '', 'bottom'), ('left', '', 'right')
 
 PLACES = tuple(' '.join(filter(None, names)) or 'center' for names in itertools.product(_ROWS, _COLUMNS))
 """Names of the cells of the three-by-three grid, row by row."""
+
+AT_PLACE = ' at the '
+"""What stands between an object and its place in a phrase."""
 
 BoxText = Callable[[int], str]
 """Gives the text of an object's box from its number in the scene."""
@@ -112,7 +119,7 @@ def referring_phrases(scene: Scene, index: int) -> list[str]:
         ):
             continue
         words = [item.size] * use_size + [item.color] * use_color + [item.category]
-        phrases.append(' '.join(words) + (f' at the {place(item)}' if use_place else ''))
+        phrases.append(' '.join(words) + (AT_PLACE + place(item) if use_place else ''))
     return phrases
 
 
@@ -178,11 +185,16 @@ def independent_turns(scene: Scene, box_text: BoxText) -> list[Turn]:
     phrases = {number: referring_phrases(scene, number) for number in range(len(scene.objects))}
     for number in _some([number for number, fitting in phrases.items() if fitting], MOST_REFERRED, rng):
         (wording,) = rng.choices(REFER_WORDINGS, weights=_REFER_SHARES)
-        turns.append(refer_turn(rng.choice(phrases[number]), box_text(number), wording))
+        turns.append(refer_turn(_draw_phrase(phrases[number], rng), box_text(number), wording))
     for number in _some(list(phrases), MOST_IDENTIFIED, rng):
         turns.append(identify_turn(scene.objects[number], box_text(number), rng.choice(IDENTIFY_WORDINGS)))
     rng.shuffle(turns)
     return turns
+
+
+def _draw_phrase(phrases: Sequence[str], rng: random.Random) -> str:
+    (phrase,) = rng.choices(phrases, weights=[PLACED_WEIGHT if AT_PLACE in phrase else 1 for phrase in phrases])
+    return phrase
 
 
 def _some(numbers: list[int], most: int, rng: random.Random) -> list[int]:
