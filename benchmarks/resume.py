@@ -4,8 +4,8 @@ python benchmarks/resume.py --kills 20 --json resume.json
 
 A small model with LoRA dropout trains on built-in scenes and saves every second step. Each case first trains without
 interruption. Then the same run is killed with SIGKILL, all its processes at once, at a moment drawn over the length of
-a whole run, and goes on with ``resume=True``, until it was killed as often as asked; one that ends is begun anew. Every
-loss that any of these processes logged must be the uninterrupted run's of that step, and so must the final weights.
+a whole run from its first checkpoint or its start to go on, be it while it starts, learns or saves. It goes on with
+``resume=True``, until it was killed as often as asked; one that ends is begun anew. Every loss that any of these processes logged must be the uninterrupted run's of that step, and so must the final weights.
 """
 
 import argparse
@@ -209,14 +209,16 @@ def finish(processes: list[int], work_dir: Path, killed: bool = False) -> None:
         raise SystemExit(f'a process failed with {codes}:\n{(work_dir / "log_0.txt").read_text()[-3000:]}')
 
 
-def kill_at_random(processes: list[int], seconds: float) -> bool:
-    """Kill processes after some seconds; return False if they had ended by themselves."""
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
+def kill_after(processes: list[int], seconds: float, work_dir: Path) -> bool:
+    """Kill processes some seconds after there is a checkpoint; return False if they had ended by themselves."""
+    end = None
+    while end is None or time.monotonic() < end:
         # WNOWAIT leaves an ended process to be waited for.
         if os.waitid(os.P_PID, processes[0], os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None:
             return False
-        time.sleep(min(0.01, max(0.0, end - time.monotonic())))
+        if end is None and (work_dir / 'last_checkpoint').is_file():
+            end = time.monotonic() + seconds
+        time.sleep(0.01)
     for process in processes:
         os.kill(process, signal.SIGKILL)
     return True
@@ -282,7 +284,7 @@ def run_case(case: Case, kills: int, data_file: str, folder: Path, rng: random.R
         while not ended:
             resumed += (work_dir / 'last_checkpoint').is_file()
             processes = start(case, data_file, work_dir)
-            killed = done < kills and kill_at_random(processes, rng.uniform(0, length))
+            killed = done < kills and kill_after(processes, rng.uniform(0, length), work_dir)
             finish(processes, work_dir, killed)
             done += killed
             ended = not killed
