@@ -5,7 +5,8 @@ python benchmarks/resume.py --kills 20 --json resume.json
 A small model with LoRA dropout trains on built-in scenes and saves every second step. Each case first trains without
 interruption. Then the same run is killed with SIGKILL, all its processes at once, at a moment drawn over the length of
 a whole run from its first checkpoint or its start to go on, be it while it starts, learns or saves. It goes on with
-``resume=True``, until it was killed as often as asked; one that ends is begun anew. Every loss that any of these processes logged must be the uninterrupted run's of that step, and so must the final weights.
+``resume=True``, until it was killed as often as asked; one that ends is begun anew. Every loss that any of these
+processes logged must be the uninterrupted run's of that step.
 """
 
 import argparse
@@ -122,6 +123,7 @@ def config_of(case: Case, data_file: str) -> Any:
             'checkpoint': {'type': 'CheckpointHook', 'interval': SAVE_EVERY},
         },
         'log_processor': {'type': 'ProgressLine', 'window_size': 1},
+        'env_cfg': {},
         'randomness': {'seed': 0},
     }
     if case.processes > 1:
