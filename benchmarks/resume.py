@@ -28,7 +28,7 @@ from typing import Any
 os.environ.setdefault('OMP_NUM_THREADS', '1')
 os.environ.setdefault('DS_ACCELERATOR', 'cpu')
 
-STEPS, SAVE_EVERY, PICTURES, IMAGE_SIZE = 40, 2, 24, 28
+STEPS, SAVE_EVERY, PICTURES, IMAGE_SIZE = 30, 2, 24, 28
 RECORDS_A_STEP = 4
 
 
