@@ -47,7 +47,7 @@ def load_checkpoint(model: torch.nn.Module, path: str | Path) -> LoadReport:
         load_start(model, config.get('base'))
     fitted = model.vision_encoder.adapt_weights(weights, prefix='vision_encoder.')
     report = load_weights(model, fitted, source=str(path))
-    report = check_saved(model, report, elsewhere) if elsewhere else report.check()
+    report = check_laid_over(model, report, elsewhere) if elsewhere else report.check()
     report.interpolated = [name for name in fitted if fitted[name].shape != weights[name].shape]
     return report
 
@@ -254,6 +254,23 @@ def check_saved(model: torch.nn.Module, report: LoadReport, elsewhere: Collectio
     """Check a report of weights that need not be whole; see :func:`load_saved_weights`."""
     needed = {name.replace('.base_layer.', '.') for name in names_to_save(model, elsewhere)}
     report.missing = sorted(needed - set(report.loaded) - set(report.misshapen))
+    return report.check()
+
+
+def check_laid_over(model: torch.nn.Module, report: LoadReport, elsewhere: Collection[str]) -> LoadReport:
+    """Check a report of a model folder that lies over other weights, and may come from an earlier stage of training.
+
+    That stage may have trained less: a part of which the folder holds nothing is what the other weights made it, and
+    adapters start new if the folder has none. (A run's own checkpoint must have all: :func:`load_saved_weights`.)
+    """
+    untouched = set(elsewhere) - {name.partition('.')[0] for name in report.loaded}
+    has_adapters = any('.lora_' in name for name in report.loaded)
+    needed = {name.replace('.base_layer.', '.') for name in names_to_save(model, elsewhere)}
+    report.missing = sorted(
+        name
+        for name in needed - set(report.loaded) - set(report.misshapen)
+        if name.partition('.')[0] not in untouched and (has_adapters or '.lora_' not in name)
+    )
     return report.check()
 
 
