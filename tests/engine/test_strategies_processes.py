@@ -67,7 +67,7 @@ def write_sources(folder):
         for name, weight in model.named_parameters():
             if 'lora_B' in name:
                 weight.normal_()
-    torch.save(model.state_dict(), folder / 'checkpoint.pth')
+    torch.save(gather_tensors(model.state_dict(keep_vars=True)), folder / 'checkpoint.pth')
     save_model(model, {**parts, 'task_prompts': {}, 'box_codec': {'type': 'geochat'}}, folder / 'model')
 
 
@@ -107,7 +107,7 @@ def pair(tmp_path_factory):
     runs.update({f'from_{name}': loading_config(folder / name, **zero(3)) for name in SOURCES})
     asked = [{**run, 'work_dir': str(folder / name)} for name, run in runs.items()]
     losses, log = train_in_processes(asked, processes=2)
-    assert all(losses), log
+    assert all(losses), log[-6000:]
     return folder, dict(zip(runs, losses, strict=True))
 
 
@@ -128,7 +128,7 @@ def alone(tmp_path_factory):
     }
     asked = [{**run, 'work_dir': str(folder / name)} for name, run in runs.items()]
     losses, log = train_in_processes(asked, PATH='/nonexistent', TORCH_EXTENSIONS_DIR=str(folder / 'extensions'))
-    assert all(losses), log
+    assert all(losses), log[-6000:]
     return dict(zip(runs, losses, strict=True))
 
 
@@ -226,7 +226,7 @@ def test_resuming_on_two_processes(pair, tmp_path):
         shutil.copytree(checkpoint, tmp_path / name / 'iter_6')
         asked.append({**run, 'work_dir': str(tmp_path / name), 'resume': True})
     resumed, log = train_in_processes(asked, processes=2)
-    assert all(resumed), log
+    assert all(resumed), log[-6000:]
     assert log.count('Training from step 6 on to step 8') >= len(asked)
     for name, found in zip(resumable_runs(), resumed, strict=True):
         check_equal(found, losses[name], rel=1e-6)
