@@ -26,7 +26,9 @@ SOURCES = ('checkpoint.pth', 'model', 'original')
 
 
 def zero(stage, **more):
-    return {'strategy': {'type': 'DeepSpeedStrategy', 'zero_stage': stage, **more}}
+    """Return a strategy; under ZeRO-3 it lets go of each weight after its use, as it does with large ones."""
+    settings = {'zero_optimization': {'stage3_param_persistence_threshold': 0}} if stage == 3 else {}
+    return {'strategy': {'type': 'DeepSpeedStrategy', 'zero_stage': stage, 'settings': settings, **more}}
 
 
 def uneven_runs():

@@ -6,12 +6,15 @@ from processes import train_in_processes
 from small_parts import small_model
 from uneven_training import uneven_config
 
+LETS_GO = {'settings': {'zero_optimization': {'stage3_param_persistence_threshold': 0}}}
+"""What makes ZeRO-3 treat small weights as it does large ones."""
+
 STRATEGIES = {
     'zero1': {'zero_stage': 1},
     'zero2': {'zero_stage': 2},
     'zero2_offload': {'zero_stage': 2, 'offload_optimizer': True},
-    'zero3': {'zero_stage': 3},
-    'zero3_offload': {'zero_stage': 3, 'offload_optimizer': True, 'offload_parameters': True},
+    'zero3': {'zero_stage': 3, **LETS_GO},
+    'zero3_offload': {'zero_stage': 3, 'offload_optimizer': True, 'offload_parameters': True, **LETS_GO},
 }
 
 

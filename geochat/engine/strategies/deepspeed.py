@@ -1,6 +1,7 @@
 """DeepSpeed under MMEngine's ``FlexibleRunner``: ZeRO on CPUs and GPUs, its settings derived from the one config."""
 
 import contextlib
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -66,6 +67,11 @@ def _leave_out_shared_memory_operator() -> None:
     The compilation takes over a minute, needs ninja and g++, and a killed one makes every later start hang.
     """
     deepspeed.ops.__compatible_ops__['deepspeed_shm_comm'] = False
+
+
+def _silence_renamed_collectives() -> None:
+    """Keep PyTorch from warning, several times a step, that DeepSpeed calls collectives by their former names."""
+    warnings.filterwarnings('ignore', r'`torch\.distributed\.\w+` is deprecated', FutureWarning)
 
 
 @OPTIM_WRAPPERS.register_module()
@@ -183,6 +189,7 @@ class DeepSpeedStrategy(mmengine_deepspeed.DeepSpeedStrategy):
     ):
         config = engine_settings(zero_stage, offload_optimizer, offload_parameters, settings or {})
         _leave_out_shared_memory_operator()
+        _silence_renamed_collectives()
         register_optimizers()
         # MMEngine's DeepSpeedStrategy would register its optimizers here, which fails with current versions of
         # DeepSpeed; so its base class is set up, and the attributes that its other methods read.
