@@ -30,7 +30,7 @@ def build_model(config: str | Path | Mapping[str, Any]) -> 'GeoChat':
 
 
 def load_model(folder: str | Path) -> 'GeoChat':
-    """Load a model folder of ours, or a folder as the original GeoChat or LLaVA-1.5 saved it, whatever it is called.
+    """Load a model folder of ours, of the original GeoChat or LLaVA-1.5, or of Hugging Face's LLaVA.
 
     Reads JSON and tensors only: part names are looked up among registered ones; code beside the weights, or hidden in
     them, is never run.
@@ -48,7 +48,8 @@ def load_model(folder: str | Path) -> 'GeoChat':
     """
     from transformers.initialization import no_init_weights
 
-    from geochat.engine.checkpoint import load_checkpoint, read_parts
+    from geochat.converters import read_parts
+    from geochat.engine.checkpoint import load_checkpoint
 
     parts = read_parts(folder)
     with no_init_weights():  # every tensor is loaded; load_checkpoint checks it

@@ -5,28 +5,28 @@ parts, by registered name), ``model.safetensors`` and the tokenizer: JSON and te
 """
 
 import json
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 from mmengine.dist import is_main_process
 
-from geochat.converters import is_original, original_parts, original_weights
+from geochat.converters.adapter import check_adapter
+from geochat.converters.model_folder import FILES_ELSEWHERE, FORMAT
+from geochat.converters.sources import find_source
 from geochat.engine.files import replaced_folder, written
 from geochat.models.partitioned import gathered
-from geochat.models.weights import LoadReport, WeightsError, load_weights, read_state_dict
+from geochat.models.weights import LoadReport, load_weights, stream_weights
 from geochat.registry import CHAT_TEMPLATES, PART_REGISTRIES, Registry
-
-FORMAT = 'geochat-parts'
-"""What ``config.json`` of a model folder calls itself in ``format``."""
-
-FILES_ELSEWHERE = ('pretrained', 'tokenizer')
-"""Settings that name files of the machine a model was made on; a model folder holds what they named."""
 
 
 def load_checkpoint(model: torch.nn.Module, path: str | Path) -> LoadReport:
-    """Load weights into a bare model: a ``.pth`` or safetensors file, a model folder, or an original GeoChat folder.
+    """Load weights into a bare model, before anything wraps it.
+
+    A path is a ``.pth``, ``.bin`` or ``.safetensors`` file; a model folder; a DeepSpeed checkpoint; a folder of the
+    original GeoChat or LLaVA-1.5, or of Hugging Face's LLaVA; a file of the projector alone; a folder of a PEFT
+    adapter. The last two are laid over the weights that the parts of the model name.
 
     Returns:
         What was loaded and interpolated.
@@ -35,21 +35,36 @@ def load_checkpoint(model: torch.nn.Module, path: str | Path) -> LoadReport:
         FileNotFoundError: If there is nothing at the path.
         geochat.models.weights.WeightsError: If a file is damaged or holds code, or the weights do not fit the model.
     """
-    place = Path(path)
-    if any(place.glob('*_model_states.pt')):
-        raise WeightsError(
-            f'{path} is a DeepSpeed checkpoint: it is for --resume only; load the model folder beside it'
-        )
-    config = read_folder_config(place) if (place / 'config.json').is_file() else {}
-    weights = original_weights(config, place) if is_original(config) else read_state_dict(place)
-    elsewhere = config.get('weights_elsewhere', ()) if config.get('format') == FORMAT else ()
+    source = find_source(path)
+    elsewhere = source.config.get('weights_elsewhere', ())
+    if not source.whole:
+        load_start(model, source.config.get('base'))
+    if source.adapter is not None:
+        check_adapter(model, source.adapter, source.path)
+    interpolated: list[str] = []
+    report = load_weights(model, _fitted(model, source.read(), interpolated), source=f'{path} ({source.kind})')
+    report.interpolated = interpolated
     if elsewhere:
-        load_start(model, config.get('base'))
-    fitted = model.vision_encoder.adapt_weights(weights, prefix='vision_encoder.')
-    report = load_weights(model, fitted, source=str(path))
-    report = check_laid_over(model, report, elsewhere) if elsewhere else report.check()
-    report.interpolated = [name for name in fitted if fitted[name].shape != weights[name].shape]
-    return report
+        return check_laid_over(model, report, elsewhere)
+    report.missing = [name for name in report.missing if source.needs(name)]
+    return report.check()
+
+
+def _fitted(
+    model: torch.nn.Module, weights: Iterable[tuple[str, torch.Tensor]], interpolated: list[str]
+) -> Iterator[tuple[str, torch.Tensor]]:
+    """Fit weights to the model's picture size as they come, and note the names of those that were resized."""
+    shapes = {}
+
+    def noted() -> Iterator[tuple[str, torch.Tensor]]:
+        for name, tensor in weights:
+            shapes[name] = tensor.shape
+            yield name, tensor
+
+    for name, tensor in model.vision_encoder.adapt_weights(noted(), prefix='vision_encoder.'):
+        if tensor.shape != shapes.pop(name, tensor.shape):
+            interpolated.append(name)
+        yield name, tensor
 
 
 def load_start(model: torch.nn.Module, base: str | Path | None) -> LoadReport | None:
@@ -62,66 +77,6 @@ def load_start(model: torch.nn.Module, base: str | Path | None) -> LoadReport | 
         model.init_weights()
         return None
     return load_checkpoint(model, base)
-
-
-def read_folder_config(folder: Path) -> dict[str, Any]:
-    """Read ``config.json`` of a folder.
-
-    Raises:
-        FileNotFoundError: If it is not there.
-        ValueError: If it is not a JSON object.
-    """
-    path = folder / 'config.json'
-    if not path.is_file():
-        raise FileNotFoundError(f'there is no config.json in {str(folder)!r}')
-    try:
-        config = json.loads(path.read_text(encoding='utf-8'))
-    except ValueError as error:
-        raise ValueError(f'{path} is not JSON: {error}') from error
-    if not isinstance(config, dict):
-        raise ValueError(f'{path} is not a JSON object')
-    return config
-
-
-def read_parts(folder: str | Path) -> dict[str, Any]:
-    """Read a model's parts from a model folder of ours or an original GeoChat or LLaVA-1.5 folder.
-
-    Returns:
-        Settings of the parts, as a config has them: all five, or an original's vision encoder, projector and LLM.
-
-    Raises:
-        ValueError: If the folder is of neither kind.
-        KeyError: If a part's name is not registered.
-    """
-    place = Path(folder)
-    config = read_folder_config(place)
-    if is_original(config):
-        return original_parts(config, place)
-    if config.get('format') != FORMAT:
-        raise ValueError(f'{place / "config.json"} is neither a model folder of this project nor an original GeoChat')
-    parts = {key: config[key] for key in PART_REGISTRIES if key in config}
-    check_part_names(parts)
-    parts['llm']['tokenizer'] = str(place)
-    return parts
-
-
-def check_part_names(parts: Mapping[str, Any]) -> None:
-    """Refuse a part that is not registered: a file must not name any importable thing and have it called.
-
-    Raises:
-        KeyError: Names the part and the nearest registered ones.
-    """
-    for key, settings in parts.items():
-        registry = PART_REGISTRIES[key]
-        for part in settings.values() if key == 'task_prompts' else [settings]:
-            _registered(registry, part.get('type'))
-    if template := parts.get('llm', {}).get('chat_template'):
-        _registered(CHAT_TEMPLATES, template.get('type'))
-
-
-def _registered(registry: Registry, name: Any) -> None:
-    if name not in registry.names():
-        raise KeyError(f'{name!r} is not a registered {registry.name}; there are {", ".join(sorted(registry.names()))}')
 
 
 def save_model(
@@ -246,7 +201,7 @@ def load_saved_weights(model: torch.nn.Module, folder: Path, elsewhere: Collecti
     Raises:
         geochat.models.weights.WeightsError: If the weights do not fit the model, or are not those that it trains.
     """
-    report = load_weights(model, read_state_dict(folder), source=str(folder))
+    report = load_weights(model, stream_weights(folder), source=str(folder))
     return check_saved(model, report, elsewhere)
 
 

@@ -4,7 +4,7 @@ No file is ever unpickled beyond tensors and plain containers: a stranger's weig
 """
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from geochat.models.adapters import start_magnitudes
 from geochat.models.partitioned import gathered, whole_shape
 
 INDEX_FILES = ('model.safetensors.index.json', 'pytorch_model.bin.index.json')
@@ -76,22 +77,36 @@ def _shorten(names: Iterable[str], most: int = 8) -> str:
 
 
 def read_state_dict(path: str | Path) -> dict[str, torch.Tensor]:
-    """Read the weights of a file or a Hugging Face folder; tensors stay memory-mapped where the format allows it.
+    """Read all weights of a file or a Hugging Face folder; see :func:`stream_weights`."""
+    return dict(stream_weights(path))
+
+
+def stream_weights(path: str | Path, constants: bool = False) -> Iterator[tuple[str, torch.Tensor]]:
+    """Read the weights of a file or a Hugging Face folder one after the other.
+
+    Tensors stay memory-mapped where the format allows it, and a shard is let go before the next is opened: if the
+    caller keeps none of the tensors, one shard is in memory at a time, of which only what was looked at.
 
     Args:
         path: A ``.safetensors``, ``.bin`` or ``.pth`` file, or a folder with one such file or with shards and an index.
+        constants: True gives the constants, too, that old transformers wrote beside the weights.
 
-    Returns:
-        Name to tensor on the CPU, without the constants that old transformers saved.
+    Yields:
+        Name and tensor on the CPU.
 
     Raises:
         FileNotFoundError: If there are no weights, or a shard that the index names is not there.
         WeightsError: If a file is damaged, or holds anything but tensors and plain containers.
     """
-    weights: dict[str, torch.Tensor] = {}
     for file in _weight_files(Path(path)):
-        weights.update(_read_safetensors(file) if file.suffix == '.safetensors' else _read_pickle(file))
-    return {name: tensor for name, tensor in weights.items() if not name.endswith(CONSTANT_SUFFIXES)}
+        for name, tensor in _read_safetensors(file) if file.suffix == '.safetensors' else _read_pickle(file):
+            if constants or not name.endswith(CONSTANT_SUFFIXES):
+                yield name, tensor
+
+
+def has_weights(folder: Path) -> bool:
+    """Tell whether a folder has weights as Hugging Face names their files."""
+    return any((folder / name).is_file() for name in INDEX_FILES + SINGLE_FILES)
 
 
 def _weight_files(path: Path) -> list[Path]:
@@ -120,29 +135,39 @@ def _shards(index: Path) -> list[Path]:
     return shards
 
 
-def _read_safetensors(file: Path) -> dict[str, torch.Tensor]:
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
+def _read_safetensors(file: Path) -> Iterator[tuple[str, torch.Tensor]]:
+    from safetensors import SafetensorError, safe_open
 
     try:
-        return load_file(file)
+        with safe_open(file, 'pt') as content:
+            for name in content.keys():  # noqa: SIM118 (it is no mapping)
+                yield name, content.get_tensor(name)
     except SafetensorError as error:
         raise WeightsError(f'{file} is not a whole safetensors file: {error}') from error
 
 
-def _read_pickle(file: Path) -> dict[str, torch.Tensor]:
+def _read_pickle(file: Path) -> Iterator[tuple[str, torch.Tensor]]:
+    content = read_tensors_only(file)
+    if isinstance(content, dict) and isinstance(content.get('state_dict'), dict):
+        content = content['state_dict']  # MMEngine's checkpoints
+    if not isinstance(content, dict) or not all(isinstance(value, torch.Tensor) for value in content.values()):
+        raise WeightsError(f'{file} does not hold a dictionary of tensors')
+    yield from content.items()
+
+
+def read_tensors_only(file: Path) -> object:
+    """Read a file of ``torch.save``, memory-mapped, that holds tensors, arrays and plain containers.
+
+    Raises:
+        WeightsError: If it is damaged, or holds anything else.
+    """
     try:
-        content = _load_tensors_only(file)
+        return _load_tensors_only(file)
     except Exception as error:  # torch raises many kinds for files that are damaged or hold code
         raise WeightsError(
             f'{file} cannot be read as tensors only (it is damaged, or holds objects that could run code): '
             f'{type(error).__name__}: {str(error).splitlines()[0]}'
         ) from error
-    if isinstance(content, dict) and isinstance(content.get('state_dict'), dict):
-        content = content['state_dict']  # MMEngine's checkpoints
-    if not isinstance(content, dict) or not all(isinstance(value, torch.Tensor) for value in content.values()):
-        raise WeightsError(f'{file} does not hold a dictionary of tensors')
-    return content
 
 
 def _load_tensors_only(file: Path) -> object:
@@ -161,39 +186,50 @@ def _array_types() -> list:
     return [np.dtype, np.ndarray, np._core.multiarray._reconstruct, np._core.multiarray.scalar, *dtypes]
 
 
-def load_weights(module: nn.Module, weights: Mapping[str, torch.Tensor], source: str) -> LoadReport:
-    """Copy weights into a bare module by name.
+def load_weights(module: nn.Module, weights: Iterable[tuple[str, torch.Tensor]], source: str) -> LoadReport:
+    """Copy weights into a bare module by name, as they come.
 
-    A layer that PEFT has wrapped takes the weights of the layer it wraps. Adapter weights that the source lacks are not
-    missing: they start new. Nothing is copied unless the shape agrees; the caller decides by the report. Weights that
-    ZeRO-3 has spread are brought together one at a time; every process must load.
+    A layer that PEFT has wrapped takes the weights of the layer it wraps. If the source has no adapter weights at all,
+    those of the module are not missing: they start new, on top of the weights just loaded. Nothing is copied unless the
+    shape agrees; the caller decides by the report. Weights that ZeRO-3 has spread are brought together one at a time;
+    every process must load.
 
     Args:
         module: The module, before any strategy wraps it.
-        weights: Name to tensor.
+        weights: Names and tensors.
         source: What messages call the weights' origin.
     """
     report = LoadReport(source)
-    wanted = {name.replace('.base_layer.', '.'): tensor for name, tensor in _persistent_tensors(module)}
+    wanted = {unwrapped_name(name): tensor for name, tensor in module.state_dict(keep_vars=True).items()}
     with torch.no_grad():
-        for name, target in wanted.items():
-            found = weights.get(name)
-            if found is None:
-                if not _is_adapter(name):
-                    report.missing.append(name)
+        for name, found in ((unwrapped_name(name), tensor) for name, tensor in weights):
+            target = wanted.get(name)
+            if target is None:
+                report.unexpected.append(name)
             elif found.shape != whole_shape(target):
                 report.misshapen[name] = (tuple(found.shape), tuple(whole_shape(target)))
             else:
                 with gathered(target, written=True):
                     target.copy_(found)
                 report.loaded.append(name)
-    report.unexpected = [name for name in weights if name not in wanted]
+    seen = {*report.loaded, *report.misshapen}
+    shared = {id(wanted[name]) for name in seen}  # an LM head may be the embeddings under another name
+    with_adapters = any(is_adapter(name) for name in seen)
+    report.missing = [
+        name
+        for name, target in wanted.items()
+        if name not in seen and id(target) not in shared and (with_adapters or not is_adapter(name))
+    ]
+    if not with_adapters:
+        start_magnitudes(module)
     return report
 
 
-def _persistent_tensors(module: nn.Module) -> list[tuple[str, torch.Tensor]]:
-    return list(module.state_dict(keep_vars=True).items())
+def unwrapped_name(name: str) -> str:
+    """Return the name that a weight has without adapters around its layer."""
+    return name.replace('.base_layer.', '.')
 
 
-def _is_adapter(name: str) -> bool:
+def is_adapter(name: str) -> bool:
+    """Tell whether a weight is one of PEFT's adapters."""
     return '.lora_' in name

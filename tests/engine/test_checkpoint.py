@@ -5,7 +5,8 @@ import torch
 from small_parts import small_model, small_parts
 
 from geochat.apis import load_model
-from geochat.engine.checkpoint import load_checkpoint, read_parts, save_model
+from geochat.converters import read_parts
+from geochat.engine.checkpoint import load_checkpoint, save_model
 from geochat.models import GeoChat
 from geochat.models.weights import WeightsError
 
@@ -132,7 +133,7 @@ def test_a_folder_of_another_kind_is_named(tmp_path, content, error, message):
         load_model(tmp_path)
 
 
-def test_a_deepspeed_directory_is_for_resuming_only(tmp_path):
+def test_a_damaged_deepspeed_checkpoint_is_named(tmp_path):
     (tmp_path / 'mp_rank_00_model_states.pt').touch()
-    with pytest.raises(WeightsError, match='--resume'):
+    with pytest.raises(WeightsError, match='mp_rank_00_model_states'):
         load_checkpoint(small_model(), tmp_path)

@@ -89,7 +89,7 @@ def test_the_report_names_what_is_missing_unexpected_and_misshapen():
         '1.weight': torch.ones(4, 3),
         'head': torch.ones(1),
     }
-    report = load_weights(module, weights, source='a.pth')
+    report = load_weights(module, weights.items(), source='a.pth')
     assert report.loaded == ['0.weight', '1.weight']
     assert report.missing == ['1.bias']
     assert report.unexpected == ['head']

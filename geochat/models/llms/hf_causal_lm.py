@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from geochat.installation import InstallationError
+from geochat.models.adapters import add_lora, quantize_linear_layers
 from geochat.models.attention import (
     DOCUMENT_ATTENTION,
     Layout,
@@ -23,7 +24,7 @@ from geochat.models.attention import (
 from geochat.models.layers import checkpoint_layers, compile_layers
 from geochat.models.llms.start_values import set_start_values
 from geochat.models.partitioned import build_transformer
-from geochat.models.weights import load_weights, read_state_dict
+from geochat.models.weights import load_weights, stream_weights
 from geochat.registry import CHAT_TEMPLATES, LLMS
 
 
@@ -37,7 +38,8 @@ class HFCausalLM(nn.Module):
         pretrained: Folder with ``config.json`` and weights in Hugging Face format; None starts from random weights.
         tokenizer: Folder of the tokenizer; None takes ``pretrained``.
         chat_template: Config of the chat template the LLM was trained with.
-        lora: Settings of :func:`add_lora`; None for no adapters.
+        lora: Settings of :func:`~geochat.models.adapters.add_lora`; None for no adapters.
+        quantization: Settings of :func:`~geochat.models.adapters.quantize_linear_layers`; None for whole weights.
         frozen: True trains nothing of the LLM but its adapters.
         attention: ``'auto'``, or the name of one of transformers' implementations; see :func:`choose_attention`.
         gradient_checkpointing: Recompute the layers in the backward pass instead of storing them.
@@ -55,6 +57,7 @@ class HFCausalLM(nn.Module):
         tokenizer: str | None = None,
         chat_template: Mapping[str, Any] | None = None,
         lora: Mapping[str, Any] | None = None,
+        quantization: Mapping[str, Any] | None = None,
         frozen: bool = False,
         attention: str = 'auto',
         gradient_checkpointing: bool = False,
@@ -79,6 +82,10 @@ class HFCausalLM(nn.Module):
             checkpoint_layers(self.model)
         if compile:
             compile_layers(self.model.get_decoder().layers)
+        if quantization is not None:
+            if lora is None:
+                raise ValueError('weights in 4 bits cannot be trained: the llm\'s "quantization" needs "lora"')
+            quantize_linear_layers(self.model, **quantization)
         self.model.requires_grad_(not (frozen or lora))
         if lora is not None:
             add_lora(self.model, **lora)
@@ -110,7 +117,7 @@ class HFCausalLM(nn.Module):
     def load_pretrained(self) -> None:
         """Read the weights of the folder ``pretrained``, if there is one."""
         if self.pretrained is not None:
-            load_weights(self.model, read_state_dict(self.pretrained), source=self.pretrained).check()
+            load_weights(self.model, stream_weights(self.pretrained), source=self.pretrained).check()
 
     def embed(self, ids: torch.Tensor) -> torch.Tensor:
         """Embed token ids (...,) as (..., hidden_size)."""
@@ -182,35 +189,6 @@ def use_liger(model: nn.Module) -> None:
     from transformers.integrations.liger import apply_liger_kernel
 
     apply_liger_kernel(model, {'cross_entropy': False, 'fused_linear_cross_entropy': False})
-
-
-def add_lora(model: nn.Module, r: int = 64, alpha: int = 16, dropout: float = 0.05, targets: str | None = None) -> None:
-    """Put LoRA adapters into a causal LM, in place. Defaults are GeoChat's.
-
-    Args:
-        model: The causal LM.
-        r: Rank.
-        alpha: Scale; the update is multiplied by ``alpha / r``.
-        dropout: Dropout before the adapter.
-        targets: Regular expression of full module paths; None takes every linear layer but the head. Paths are full so
-            that a like-named layer elsewhere cannot be hit.
-    """
-    from peft import LoraConfig, inject_adapter_in_model
-
-    settings = LoraConfig(
-        r=r,
-        lora_alpha=alpha,
-        lora_dropout=dropout,
-        target_modules=targets or linear_layers(model),
-        task_type='CAUSAL_LM',
-    )
-    inject_adapter_in_model(settings, model)
-
-
-def linear_layers(model: nn.Module) -> list[str]:
-    """Full paths of a causal LM's linear layers but its head, in order."""
-    head = model.get_output_embeddings()
-    return [name for name, layer in model.named_modules() if isinstance(layer, nn.Linear) and layer is not head]
 
 
 def _causal_lm_config(config: Mapping[str, Any] | None, pretrained: str | None) -> Any:

@@ -1,7 +1,7 @@
 """What every vision encoder offers to the model and to the data that is prepared for it."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import torch
@@ -54,11 +54,16 @@ class VisionEncoder(nn.Module, ABC):
     def load_pretrained(self) -> None:
         """Read the weights that the part's config names, if it names any."""
 
-    def adapt_weights(self, weights: Mapping[str, torch.Tensor], prefix: str = '') -> dict[str, torch.Tensor]:
+    def adapt_weights(
+        self, weights: Iterable[tuple[str, torch.Tensor]], prefix: str = ''
+    ) -> Iterator[tuple[str, torch.Tensor]]:
         """Fit a checkpoint's weights to this encoder, such as a position table to its picture size.
 
         Args:
-            weights: Name to tensor.
+            weights: Names and tensors, of other parts too.
             prefix: What this encoder's names begin with in the checkpoint.
+
+        Yields:
+            Names and tensors.
         """
-        return dict(weights)
+        yield from weights

@@ -1,7 +1,7 @@
 """CLIP's vision transformer at any picture size, with GeoChat's interpolation of the position table."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,7 @@ from torch import nn
 from geochat.models.layers import checkpoint_layers, compile_layers
 from geochat.models.partitioned import build_transformer
 from geochat.models.vision_encoders.base import VisionEncoder
-from geochat.models.weights import load_weights, read_state_dict
+from geochat.models.weights import load_weights, stream_weights
 from geochat.registry import VISION_ENCODERS
 
 CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
@@ -36,6 +36,9 @@ SHAPE_FIELDS = (
     'initializer_factor',
 )
 """Fields of transformers' ``CLIPVisionConfig`` that describe the network."""
+
+OTHER_HALF = ('text_model.', 'text_projection.', 'visual_projection.', 'logit_scale')
+"""How the names begin that a whole CLIP has beside its vision transformer's."""
 
 POSITION_TABLE = 'model.embeddings.position_embedding.weight'
 
@@ -124,16 +127,18 @@ class ClipVisionEncoder(VisionEncoder):
     def load_pretrained(self) -> None:
         """Read the weights of the folder ``pretrained``, interpolating its position table to the picture size."""
         if self.pretrained is not None:
-            weights = strip_vision_prefix(read_state_dict(self.pretrained))
-            weights = {f'model.{name}': tensor for name, tensor in weights.items()}
+            weights = ((f'model.{name}', tensor) for name, tensor in stream_clip(self.pretrained))
             load_weights(self, self.adapt_weights(weights), source=self.pretrained).check()
 
-    def adapt_weights(self, weights: Mapping[str, torch.Tensor], prefix: str = '') -> dict[str, torch.Tensor]:
-        """Return the weights with a position table of as many rows as this encoder has patches, and one."""
-        fitted = dict(weights)
-        if (name := prefix + POSITION_TABLE) in fitted:
-            fitted[name] = interpolate_position_table(fitted[name], self.image_size // self.patch_size)
-        return fitted
+    def adapt_weights(
+        self, weights: Iterable[tuple[str, torch.Tensor]], prefix: str = ''
+    ) -> Iterator[tuple[str, torch.Tensor]]:
+        """Give the weights with a position table of as many rows as this encoder has patches, and one."""
+        for name, tensor in weights:
+            if name == prefix + POSITION_TABLE:
+                yield name, interpolate_position_table(tensor, self.image_size // self.patch_size)
+            else:
+                yield name, tensor
 
     def forward(self, pixels: torch.Tensor) -> torch.Tensor:
         """Encode normalised pictures (N, 3, H, W) as patch features (N, L, hidden_size)."""
@@ -188,15 +193,11 @@ def _read_config(folder: Path) -> dict[str, Any]:
     return {key: config[key] for key in SHAPE_FIELDS if key in config}
 
 
-def strip_vision_prefix(weights: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """Keep a CLIP checkpoint's vision half, under the names of transformers 5 (without ``vision_model.``).
-
-    The position index that old files carry is a constant, not a weight; it is dropped.
-    """
-    prefix = 'vision_model.'
-    if any(name.startswith(prefix) for name in weights):
-        weights = {name[len(prefix) :]: tensor for name, tensor in weights.items() if name.startswith(prefix)}
-    return {name: tensor for name, tensor in weights.items() if not name.endswith('embeddings.position_ids')}
+def stream_clip(folder: str | Path) -> Iterator[tuple[str, torch.Tensor]]:
+    """Read the vision half of a CLIP folder, under the names of transformers 5 (without ``vision_model.``)."""
+    for name, tensor in stream_weights(folder):
+        if not name.startswith(OTHER_HALF):
+            yield name.removeprefix('vision_model.'), tensor
 
 
 def interpolate_position_table(table: torch.Tensor, side: int) -> torch.Tensor:
