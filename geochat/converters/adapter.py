@@ -1,6 +1,5 @@
 """PEFT adapter folders: ``adapter_config.json`` and the adapter's weights, trained over one of several models."""
 
-import json
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -10,6 +9,7 @@ import torch
 from torch import nn
 
 from geochat.converters import huggingface, original
+from geochat.converters.model_folder import read_folder_config
 from geochat.models.adapters import ADAPTER, lora_layers
 from geochat.models.weights import WeightsError, stream_weights
 
@@ -42,7 +42,7 @@ def read_adapter_config(folder: Path) -> dict[str, Any]:
         ValueError: If it is no LoRA, or has settings that this project has no counterpart of.
     """
     path = folder / CONFIG_FILE
-    config = json.loads(path.read_text(encoding='utf-8'))
+    config = read_folder_config(folder, CONFIG_FILE)
     if config.get('peft_type') != 'LORA':
         raise ValueError(f'{path}: peft_type {config.get("peft_type")!r} is not supported, only "LORA"')
     for key in UNSUPPORTED:

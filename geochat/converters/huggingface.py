@@ -6,14 +6,26 @@ other rows, so that its logit is the mean of the others' and never the largest.
 """
 
 import json
-from collections.abc import Iterator, Mapping
+import shutil
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from geochat.models.vision_encoders.clip import CLIP_MEAN, CLIP_STD, SHAPE_FIELDS, clip_vision_fields
-from geochat.models.weights import WeightsError, stream_weights
+from geochat.converters.original import projector_name
+from geochat.converters.tokenizer_files import SENTENCEPIECE, image_tokenizer
+from geochat.models.vision_encoders.clip import (
+    CLIP_MEAN,
+    CLIP_STD,
+    POSITION_TABLE,
+    SHAPE_FIELDS,
+    clip_vision_fields,
+    interpolate_position_table,
+)
+from geochat.models.weights import WeightsError, is_constant, stream_weights
+from geochat.prompts import ChatTemplate, VicunaV1
+from geochat.registry import CHAT_TEMPLATES
 
 NAMES = {
     'vision_encoder.model.': 'vision_tower.vision_model.',
@@ -158,3 +170,125 @@ def huggingface_weights(config: Mapping[str, Any], folder: Path) -> Iterator[tup
     for name, tensor in stream_weights(folder):
         ours = our_name(name, folder)
         yield ours, tensor[:rows] if ours in VOCABULARY_TENSORS else tensor
+
+
+def extend_vocabulary(rows: torch.Tensor) -> torch.Tensor:
+    """Return rows of the embeddings or the head with one more: their mean, computed in float32.
+
+    A head's logit for the mean is the mean of all logits, and so below the largest.
+    """
+    total = sum(part.float().sum(0) for part in rows.split(4096))  # never the whole table in float32
+    return torch.cat([rows, (total / len(rows)).to(rows.dtype)[None]])
+
+
+def to_huggingface(parts: Mapping[str, Any], weights: Iterable[tuple[str, torch.Tensor]]) -> Iterator:
+    """Turn a model's stream of weights into that of a LLaVA folder.
+
+    Raises:
+        WeightsError: If a tensor has no counterpart there.
+    """
+    side = _image_size(parts) // _vision_shape(parts)['patch_size']
+    for name, tensor in weights:
+        if name == f'vision_encoder.{POSITION_TABLE}':
+            tensor = interpolate_position_table(tensor, side)
+        elif name in VOCABULARY_TENSORS:
+            tensor = extend_vocabulary(tensor)
+        if not is_constant(name):
+            yield huggingface_name(name), tensor
+
+
+def write_huggingface_files(parts: Mapping[str, Any], folder: Path) -> None:
+    """Write what stands beside the weights of a LLaVA folder: config, generation config, processor with tokenizer.
+
+    Args:
+        parts: ``vision_encoder``, ``projector`` and ``llm``.
+        folder: Where to.
+
+    Raises:
+        ValueError: If Hugging Face's LLaVA has no such part.
+    """
+    from transformers import AutoConfig, CLIPVisionConfig, GenerationConfig, LlavaConfig
+
+    vision, llm = parts['vision_encoder'], parts['llm']
+    if vision['type'] != 'ClipVisionEncoder' or llm['type'] != 'HFCausalLM':
+        raise ValueError("Hugging Face's LLaVA is made of a CLIP vision encoder and a causal LM; this model is not")
+    if projector_name(parts['projector']) != 'mlp2x_gelu':
+        raise ValueError(f"Hugging Face's LLaVA has the projector mlp2x_gelu only, not {parts['projector']['type']!r}")
+    shape, size = _vision_shape(parts), _image_size(parts)
+    fields = dict(llm['config'])
+    text = AutoConfig.for_model(fields.pop('model_type'), **fields)
+    image_token = text.vocab_size
+    text.vocab_size += 1
+    config = LlavaConfig(
+        vision_config=CLIPVisionConfig(**{**shape, 'image_size': size}),
+        text_config=text,
+        image_token_index=image_token,
+        image_seq_length=(size // shape['patch_size']) ** 2,
+        vision_feature_layer=vision.get('select_layer', -2),
+        vision_feature_select_strategy='default',
+        tie_word_embeddings=text.tie_word_embeddings,
+        architectures=['LlavaForConditionalGeneration'],
+        image_aspect_ratio='pad',  # SGLang takes several crops without it
+    )
+    # transformers before 4.56, vLLM and SGLang know the dtype by this name only; later versions by both.
+    content = {**json.loads(config.to_json_string()), 'torch_dtype': llm.get('dtype', 'float32')}
+    content.pop('dtype', None)
+    (folder / 'config.json').write_text(json.dumps(content, indent=2), encoding='utf-8')
+    GenerationConfig(
+        bos_token_id=text.bos_token_id,
+        eos_token_id=text.eos_token_id,
+        pad_token_id=text.pad_token_id,
+        suppress_tokens=[image_token],  # for sampling; the most likely token it never is
+    ).save_pretrained(folder)
+    _write_processor(parts, size, shape['patch_size'], image_token, folder)
+
+
+def _write_processor(parts: Mapping[str, Any], size: int, patch_size: int, vocabulary: int, folder: Path) -> None:
+    from transformers import LlavaProcessor
+    from transformers.models.llava.image_processing_pil_llava import LlavaImageProcessorPil
+
+    vision, llm = parts['vision_encoder'], parts['llm']
+    images = LlavaImageProcessorPil(
+        do_pad=True,
+        size={'shortest_edge': size},
+        crop_size={'height': size, 'width': size},
+        image_mean=list(vision.get('mean', CLIP_MEAN)),
+        image_std=list(vision.get('std', CLIP_STD)),
+    )
+    processor = LlavaProcessor(
+        image_processor=images,
+        tokenizer=image_tokenizer(llm, vocabulary),
+        patch_size=patch_size,
+        vision_feature_select_strategy='default',
+        num_additional_image_tokens=1,  # the class row, which the strategy takes off again
+        chat_template=jinja_template(CHAT_TEMPLATES.build(dict(llm.get('chat_template') or {'type': 'vicuna_v1'}))),
+    )
+    processor.save_pretrained(folder)
+    # The saved names are those of whatever class the reader's installation prefers; with torchvision that is one with
+    # other pixels. And transformers before 5 knows fast tokenizers by this name only; later versions by both.
+    _change(folder / 'processor_config.json', 'image_processor', image_processor_type='LlavaImageProcessorPil')
+    _change(folder / 'tokenizer_config.json', None, tokenizer_class='PreTrainedTokenizerFast')
+    if (Path(llm['tokenizer']) / SENTENCEPIECE).is_file():  # for the way back
+        shutil.copyfile(Path(llm['tokenizer']) / SENTENCEPIECE, folder / SENTENCEPIECE)
+
+
+def jinja_template(template: ChatTemplate) -> str | None:
+    """Return a chat template in the form that transformers runs; None if it has none in that form."""
+    if not isinstance(template, VicunaV1):
+        return None
+    return VICUNA_TEMPLATE.replace('SYSTEM', json.dumps(f'{template.system} ' if template.system else ''))
+
+
+def _change(path: Path, key: str | None, **values: Any) -> None:
+    content = json.loads(path.read_text(encoding='utf-8'))
+    (content if key is None else content[key]).update(values)
+    path.write_text(json.dumps(content, indent=2), encoding='utf-8')
+
+
+def _vision_shape(parts: Mapping[str, Any]) -> dict[str, Any]:
+    vision = parts['vision_encoder']
+    return clip_vision_fields(vision.get('config'), vision.get('pretrained'))
+
+
+def _image_size(parts: Mapping[str, Any]) -> int:
+    return parts['vision_encoder'].get('image_size') or _vision_shape(parts)['image_size']

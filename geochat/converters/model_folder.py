@@ -14,16 +14,16 @@ FILES_ELSEWHERE = ('pretrained', 'tokenizer')
 """Settings that name files of the machine a model was made on; a model folder holds what they named."""
 
 
-def read_folder_config(folder: Path) -> dict[str, Any]:
-    """Read ``config.json`` of a folder.
+def read_folder_config(folder: Path, name: str = 'config.json') -> dict[str, Any]:
+    """Read ``config.json`` of a folder, or another file of its kind.
 
     Raises:
         FileNotFoundError: If it is not there.
         ValueError: If it is not a JSON object.
     """
-    path = folder / 'config.json'
+    path = folder / name
     if not path.is_file():
-        raise FileNotFoundError(f'there is no config.json in {str(folder)!r}')
+        raise FileNotFoundError(f'there is no {name} in {str(folder)!r}')
     try:
         config = json.loads(path.read_text(encoding='utf-8'))
     except ValueError as error:

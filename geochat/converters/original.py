@@ -3,6 +3,7 @@
 Only JSON and tensors are read. What a folder is called does not matter; what its ``config.json`` says does.
 """
 
+import json
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 
 import torch
 
+from geochat.converters.tokenizer_files import write_slow_tokenizer
 from geochat.models.vision_encoders.clip import clip_vision_fields, stream_clip
 from geochat.models.weights import WeightsError, has_weights, stream_weights
 
@@ -255,6 +257,29 @@ def original_config(parts: Mapping[str, Any]) -> dict[str, Any]:
         'use_cache': True,
         'use_mm_proj': True,
     }
+
+
+def write_original_files(parts: Mapping[str, Any], config: Mapping[str, Any], folder: Path) -> None:
+    """Write what stands beside the weights of an original folder.
+
+    Args:
+        parts: ``vision_encoder``, ``projector`` and ``llm``.
+        config: As :func:`original_config` gives it, or as it came from an original.
+        folder: Where to.
+
+    Raises:
+        FileNotFoundError: If the model has no SentencePiece file.
+    """
+    write_slow_tokenizer(Path(parts['llm']['tokenizer']), folder)
+    (folder / 'config.json').write_text(json.dumps(config, indent=2), encoding='utf-8')
+    if not (folder / 'generation_config.json').is_file():
+        content = {key: config.get(key) for key in ('bos_token_id', 'eos_token_id', 'pad_token_id')}
+        (folder / 'generation_config.json').write_text(json.dumps(content, indent=2), encoding='utf-8')
+    tower = Path(config['mm_vision_tower'].rstrip('/')).name
+    if tower != Path(LARGE_NAME).name:  # whose shape is known
+        (folder / tower).mkdir()
+        shape = {'model_type': 'clip_vision_model', **clip_vision_fields(parts['vision_encoder']['config'], None)}
+        (folder / tower / 'config.json').write_text(json.dumps(shape, indent=2), encoding='utf-8')
 
 
 def projector_name(settings: Mapping[str, Any]) -> str:

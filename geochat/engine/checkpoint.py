@@ -148,7 +148,7 @@ def write_model(
     with written(folder / 'config.json') as path:
         path.write_text(json.dumps(content, indent=2), encoding='utf-8')
     with written(folder / 'tokenizer.json'):
-        model.llm.tokenizer.save_pretrained(str(folder))
+        model.llm.save_tokenizer(folder)
 
 
 def parts_elsewhere(parts: Mapping[str, Any], base: str | None) -> set[str]:

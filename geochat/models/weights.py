@@ -100,8 +100,13 @@ def stream_weights(path: str | Path, constants: bool = False) -> Iterator[tuple[
     """
     for file in _weight_files(Path(path)):
         for name, tensor in _read_safetensors(file) if file.suffix == '.safetensors' else _read_pickle(file):
-            if constants or not name.endswith(CONSTANT_SUFFIXES):
+            if constants or not is_constant(name):
                 yield name, tensor
+
+
+def is_constant(name: str) -> bool:
+    """Tell whether a tensor is a constant that old transformers wrote beside the weights."""
+    return name.endswith(CONSTANT_SUFFIXES)
 
 
 def has_weights(folder: Path) -> bool:

@@ -10,25 +10,13 @@ import pytest
 import torch
 from originals import original_names, save_original
 from safetensors.torch import save_file
+from small_adapters import LORA, lora_model, save_adapter
 from small_parts import small_model, small_parts
 
 from geochat.converters import find_source
 from geochat.engine.checkpoint import load_checkpoint, save_model
 from geochat.models import GeoChat
 from geochat.models.weights import WeightsError
-
-LORA = {'r': 2, 'alpha': 6, 'dropout': 0.0, 'targets': r'model\.layers\.\d\.self_attn\.[qv]_proj'}
-
-
-def lora_model(seed=0, **settings):
-    torch.manual_seed(seed)
-    parts = small_parts()
-    parts['llm']['lora'] = {**LORA, **settings}
-    model = GeoChat(**parts)
-    for name, weight in model.named_parameters():
-        if '.lora_B.' in name:
-            torch.nn.init.normal_(weight)
-    return model.eval()
 
 
 def with_pretrained(folder, **llm):
@@ -73,19 +61,6 @@ def test_half_a_projector_is_refused(tmp_path):
     torch.save({'model.mm_projector.0.weight': torch.zeros(24, 16)}, tmp_path / 'mm_projector.bin')
     with pytest.raises(WeightsError, match=r'missing \(3\): projector\.0\.bias'):
         load_checkpoint(small_model(), tmp_path / 'mm_projector.bin')
-
-
-def save_adapter(model, folder, names=lambda name: name, **settings):
-    """Write the adapter of a model as PEFT does, by PEFT's own naming."""
-    folder.mkdir()
-    tensors = {}
-    for name, tensor in model.llm.model.state_dict().items():
-        if '.lora_' in name:
-            name = name.replace('.default.weight', '' if 'magnitude' in name else '.weight')
-            tensors['base_model.model.' + names(name)] = tensor.clone()
-    save_file(tensors, folder / 'adapter_model.safetensors')
-    config = {'peft_type': 'LORA', 'r': 2, 'lora_alpha': 6, 'use_dora': False, 'bias': 'none', **settings}
-    (folder / 'adapter_config.json').write_text(json.dumps(config))
 
 
 @pytest.mark.parametrize('dora', [False, True])

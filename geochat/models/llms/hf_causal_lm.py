@@ -3,6 +3,7 @@
 import functools
 import importlib.util
 import json
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -118,6 +119,13 @@ class HFCausalLM(nn.Module):
         """Read the weights of the folder ``pretrained``, if there is one."""
         if self.pretrained is not None:
             load_weights(self.model, stream_weights(self.pretrained), source=self.pretrained).check()
+
+    def save_tokenizer(self, folder: Path) -> None:
+        """Write the tokenizer's files into a folder, the SentencePiece model among them if there is one."""
+        self.tokenizer.save_pretrained(str(folder))
+        sentencepiece = Path(self.tokenizer_path) / 'tokenizer.model'
+        if sentencepiece.is_file():
+            shutil.copyfile(sentencepiece, folder / sentencepiece.name)
 
     def embed(self, ids: torch.Tensor) -> torch.Tensor:
         """Embed token ids (...,) as (..., hidden_size)."""
