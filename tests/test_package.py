@@ -167,7 +167,9 @@ def test_importing_the_package_imports_nothing_heavy():
     assert heavy_modules_after('import geochat, geochat.registry') == set()
 
 
-@pytest.mark.parametrize('tool', ['train.py', 'test.py'])
+@pytest.mark.parametrize(
+    'tool', ['train.py', 'test.py', 'model_converters/convert.py', 'model_converters/merge_lora.py']
+)
 def test_help_imports_nothing_heavy(tool):
     code = f'import runpy, sys; sys.argv = [{tool!r}, "--help"]; runpy.run_path("tools/{tool}", run_name="__main__")'
     assert heavy_modules_after(code) == set()

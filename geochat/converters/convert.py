@@ -126,8 +126,7 @@ def open_model(source: str | Path, base: str | Path | None = None) -> WholeModel
         elif found.config.get('format') == FORMAT:
             read = lambda: stream_weights(place, constants=True)  # noqa: E731
         if not found.whole:
-            start = open_model(found.config['base']).read if found.config.get('base') else _pretrained(parts)
-            read = _laid_over(start, read)
+            read = _laid_over(_start(parts, found.config.get('base')), read)
         lora = parts['llm'].pop('lora', None)
         parts['llm'].pop('quantization', None)
         original = found.config if is_original(found.config) else found.config.get('original')
@@ -174,6 +173,16 @@ def _laid_over(start: Callable[[], Stream], over: Callable[[], Stream]) -> Calla
         yield from over()
 
     return stream
+
+
+def _start(parts: Mapping[str, Any], base: str | None) -> Callable[[], Stream]:
+    """Give what a training started from: ``base``, over what the parts name if that is not whole either."""
+    if base is None:
+        return _pretrained(parts)
+    source = find_source(base)
+    if source.whole:
+        return source.read
+    return _laid_over(_start(parts, source.config.get('base')), source.read)
 
 
 def _pretrained(parts: Mapping[str, Any]) -> Callable[[], Stream]:

@@ -61,7 +61,13 @@ class LoadReport:
             WeightsError: If something is missing, unexpected or misshapen; names and shapes are in the message.
         """
         if self.missing or self.unexpected or self.misshapen:
-            raise WeightsError(f'the weights do not fit the model: {self}')
+            advice = ''
+            if any(is_adapter(name) for name in self.unexpected):
+                advice = (
+                    '\nThere are adapters among the weights, but not in the model: set its llm.lora as in training, or '
+                    'merge them first (tools/model_converters/merge_lora.py)'
+                )
+            raise WeightsError(f'the weights do not fit the model: {self}{advice}')
         return self
 
 
@@ -74,11 +80,6 @@ def _shorten(names: Iterable[str], most: int = 8) -> str:
     names = list(names)
     rest = f' and {len(names) - most} more' if len(names) > most else ''
     return ', '.join(names[:most]) + rest
-
-
-def read_state_dict(path: str | Path) -> dict[str, torch.Tensor]:
-    """Read all weights of a file or a Hugging Face folder; see :func:`stream_weights`."""
-    return dict(stream_weights(path))
 
 
 def stream_weights(path: str | Path, constants: bool = False) -> Iterator[tuple[str, torch.Tensor]]:

@@ -19,11 +19,11 @@ from geochat.converters.huggingface import extend_vocabulary
 from geochat.converters.shards import _put, write_shards
 from geochat.datasets.collate import collate_samples
 from geochat.datasets.processor import SampleProcessor
-from geochat.engine.checkpoint import save_model
+from geochat.engine.checkpoint import load_checkpoint, save_model
 from geochat.generation import generate
 from geochat.models import GeoChat
 from geochat.models.vision_encoders.clip import interpolate_position_table
-from geochat.models.weights import WeightsError, read_state_dict, stream_weights
+from geochat.models.weights import WeightsError, stream_weights
 from geochat.structures import Message
 
 PARITY = Path(os.environ.get('GEOCHAT_PARITY', Path(__file__).parents[3] / 'shared' / 'parity'))
@@ -189,8 +189,8 @@ def test_the_position_table_is_stored_at_the_size_of_the_pictures(ours, tmp_path
     (folder / 'config.json').write_text(json.dumps(config))
     convert(folder, tmp_path / 'hf', 'hf')
     name = 'vision_tower.vision_model.embeddings.position_embedding.weight'
-    table = read_state_dict(ours)['vision_encoder.model.embeddings.position_embedding.weight']
-    found = read_state_dict(tmp_path / 'hf')[name]
+    table = dict(stream_weights(ours))['vision_encoder.model.embeddings.position_embedding.weight']
+    found = dict(stream_weights(tmp_path / 'hf'))[name]
     assert torch.equal(found, interpolate_position_table(table, 4))
     assert found.shape == (17, 16)
 
@@ -227,14 +227,31 @@ def test_a_checkpoint_of_what_was_trained_is_made_whole(tmp_path):
     model = GeoChat(**parts)
     model.init_weights()
     folder = save_model(model, parts, tmp_path / 'trained', whole=False)
-    assert 'llm.model.lm_head.weight' not in read_state_dict(folder)
+    assert 'llm.model.lm_head.weight' not in dict(stream_weights(folder))
     config = json.loads((folder / 'config.json').read_text())
     config['llm']['quantization'] = {'kind': 'nf4'}
     (folder / 'config.json').write_text(json.dumps(config))
     convert(folder, tmp_path / 'hf', 'hf')
-    weights = read_state_dict(tmp_path / 'hf')
+    weights = dict(stream_weights(tmp_path / 'hf'))
     assert torch.equal(weights['language_model.lm_head.weight'][:-1], model.llm.model.lm_head.weight)
     assert torch.equal(weights['multi_modal_projector.linear_1.weight'], model.projector[0].weight)
+
+
+def test_what_a_training_started_from_may_be_a_projector_alone(tmp_path):
+    small_model(seed=3).vision_encoder.model.save_pretrained(tmp_path / 'clip')
+    small_model(seed=3).llm.model.save_pretrained(tmp_path / 'llama')
+    projector = {f'model.mm_projector.{name}': t for name, t in small_model(seed=4).projector.state_dict().items()}
+    torch.save(projector, tmp_path / 'mm_projector.bin')
+    parts = small_parts()
+    parts['vision_encoder'] = {'type': 'ClipVisionEncoder', 'pretrained': str(tmp_path / 'clip')}
+    parts['llm'].update(pretrained=str(tmp_path / 'llama'), frozen=True)
+    model = GeoChat(**parts)
+    load_checkpoint(model, tmp_path / 'mm_projector.bin')
+    model.projector.requires_grad_(False)
+    base = str(tmp_path / 'mm_projector.bin')
+    convert(save_model(model, parts, tmp_path / 'trained', whole=False, base=base), tmp_path / 'ours', 'geochat')
+    for name, tensor in load_model(tmp_path / 'ours').state_dict().items():
+        assert torch.equal(tensor, model.state_dict()[name])
 
 
 def test_an_adapter_of_peft_is_merged_into_its_base(original, tmp_path):
@@ -242,7 +259,7 @@ def test_an_adapter_of_peft_is_merged_into_its_base(original, tmp_path):
     with pytest.raises(ValueError, match='name the model that it was trained over as its base'):
         convert(tmp_path / 'adapter', tmp_path / 'merged', 'geochat')
     convert(tmp_path / 'adapter', tmp_path / 'merged', 'geochat', base=original)
-    merged, base = read_state_dict(tmp_path / 'merged'), load_model(original).state_dict()
+    merged, base = dict(stream_weights(tmp_path / 'merged')), load_model(original).state_dict()
     changed = {name for name in base if not torch.equal(merged[name], base[name])}
     assert changed == {f'llm.model.model.layers.{n}.self_attn.{part}_proj.weight' for n in (0, 1) for part in 'qv'}
 

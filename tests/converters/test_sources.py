@@ -130,6 +130,12 @@ def test_half_an_adapter_is_refused(tmp_path):
         load_checkpoint(model, tmp_path / 'iter_1.pth')
 
 
+def test_adapters_that_the_config_has_not_are_told(tmp_path):
+    torch.save({'state_dict': lora_model().state_dict()}, tmp_path / 'iter_1.pth')
+    with pytest.raises(WeightsError, match=r'set its llm\.lora as in training, or merge them'):
+        load_checkpoint(small_model(), tmp_path / 'iter_1.pth')
+
+
 def test_a_checkpoint_of_a_model_with_adapters_is_loaded_with_them(tmp_path):
     trained, model = lora_model(seed=1), lora_model(seed=2)
     torch.save({'state_dict': trained.state_dict()}, tmp_path / 'iter_1.pth')

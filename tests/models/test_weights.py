@@ -7,7 +7,7 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from geochat.models.weights import WeightsError, load_weights, read_state_dict
+from geochat.models.weights import WeightsError, load_weights, stream_weights
 
 
 class Bomb:
@@ -22,22 +22,22 @@ def test_a_pickle_that_would_run_code_is_refused_and_does_not_run(tmp_path, monk
     file = tmp_path / 'pytorch_model.bin'
     torch.save({'weight': torch.zeros(2), 'more': Bomb()}, file)
     with pytest.raises(WeightsError, match='could run code'):
-        read_state_dict(file)
+        dict(stream_weights(file))
     file.write_bytes(pickle.dumps(Bomb()))
     with pytest.raises(WeightsError, match=r'pytorch_model\.bin'):
-        read_state_dict(tmp_path)
+        dict(stream_weights(tmp_path))
     assert not (tmp_path / 'exploded.txt').exists()
 
 
 def test_a_checkpoint_with_arrays_and_numbers_beside_the_weights_is_read(tmp_path):
     log = {'values': np.ones(3), 'counts': np.arange(3), 'last': np.float64(0.5), 'on': np.bool_(True)}
     torch.save({'state_dict': {'weight': torch.ones(3)}, 'log': log, 'meta': {'iter': 3}}, tmp_path / 'iter_3.pth')
-    assert read_state_dict(tmp_path / 'iter_3.pth')['weight'].tolist() == [1, 1, 1]
+    assert dict(stream_weights(tmp_path / 'iter_3.pth'))['weight'].tolist() == [1, 1, 1]
 
 
 def test_the_format_before_torch_1_6_is_read(tmp_path):
     torch.save({'weight': torch.ones(3)}, tmp_path / 'old.bin', _use_new_zipfile_serialization=False)
-    assert read_state_dict(tmp_path / 'old.bin')['weight'].tolist() == [1, 1, 1]
+    assert dict(stream_weights(tmp_path / 'old.bin'))['weight'].tolist() == [1, 1, 1]
 
 
 @pytest.mark.parametrize('name', ['model.safetensors', 'pytorch_model.bin'])
@@ -47,14 +47,14 @@ def test_a_file_that_is_cut_short_is_named(tmp_path, name):
     save_file(weights, file) if name.endswith('safetensors') else torch.save(weights, file)
     file.write_bytes(file.read_bytes()[:1500])
     with pytest.raises(WeightsError, match=name):
-        read_state_dict(file)
+        dict(stream_weights(file))
 
 
 def test_a_shard_that_is_missing_is_named(tmp_path):
     index = {'weight_map': {'weight': 'model-00001-of-00002.safetensors'}}
     (tmp_path / 'model.safetensors.index.json').write_text(json.dumps(index))
     with pytest.raises(FileNotFoundError, match='names model-00001-of-00002'):
-        read_state_dict(tmp_path)
+        dict(stream_weights(tmp_path))
 
 
 def test_an_index_cannot_lead_out_of_its_folder(tmp_path):
@@ -64,21 +64,21 @@ def test_an_index_cannot_lead_out_of_its_folder(tmp_path):
     index = {'weight_map': {'weight': '../secret.safetensors'}}
     (folder / 'model.safetensors.index.json').write_text(json.dumps(index))
     with pytest.raises(FileNotFoundError, match=r'secret\.safetensors, which is not there'):
-        read_state_dict(folder)
+        dict(stream_weights(folder))
 
 
 @pytest.mark.parametrize('content', [[torch.zeros(1)], {'weight': 'text'}])
 def test_a_file_of_something_else_is_refused(tmp_path, content):
     torch.save(content, tmp_path / 'other.pth')
     with pytest.raises(WeightsError, match='does not hold a dictionary of tensors'):
-        read_state_dict(tmp_path / 'other.pth')
+        dict(stream_weights(tmp_path / 'other.pth'))
 
 
 def test_a_place_without_weights_is_named(tmp_path):
     with pytest.raises(FileNotFoundError, match='none of'):
-        read_state_dict(tmp_path)
+        dict(stream_weights(tmp_path))
     with pytest.raises(FileNotFoundError, match='nowhere'):
-        read_state_dict(tmp_path / 'nowhere')
+        dict(stream_weights(tmp_path / 'nowhere'))
 
 
 def test_the_report_names_what_is_missing_unexpected_and_misshapen():
