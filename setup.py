@@ -29,6 +29,7 @@ CORE = [
     'pillow>=10',
     'opencv-python>=4.8',
     'terminaltables>=3.1',
+    'tqdm>=4.66',
 ]
 
 EXTRAS = {
