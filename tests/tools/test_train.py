@@ -64,6 +64,7 @@ train_dataloader['dataset'].update(data_file={data!r})
 train_dataloader['dataset']['image_source'].update(root={images!r})
 train_cfg.update(accumulation=2)
 benchmarks = dict()
+load_from = None
 max_length = 96
 """
 
@@ -87,10 +88,12 @@ def child_of_7b(tmp_path):
 
 @pytest.mark.slow
 def test_a_tiny_child_of_the_7b_config_trains_with_deepspeed_and_no_launcher(child_of_7b, tmp_path):
-    code, output = run(child_of_7b, '--work-dir', tmp_path / 'run')
+    own_rate = ['--cfg-options', 'optim_wrapper.paramwise_cfg.projector.lr=1e-3']
+    code, output = run(child_of_7b, '--work-dir', tmp_path / 'run', *own_rate)
     assert code == 0, output
     assert 'carry loss' in output  # the first sample is shown
     assert 'step 3/3 (100 %)' in output
+    assert ' tokens/s | ' in output
     assert (tmp_path / 'run' / 'iter_3').is_dir()
     assert (tmp_path / 'run' / 'model' / 'model.safetensors').is_file()
     assert 'Failed to search registry' not in output
