@@ -68,7 +68,14 @@ def measure_index(path: Path) -> dict[str, float]:
     }
 
 
-def train_dataloader(folder: Path, workers: int, batch_size: int) -> dict[str, Any]:
+ORDERS = {
+    'mixed': ('geochat.datasets.LengthGroupedSampler', 'geochat.datasets.collate_samples'),
+    'grouped': ('geochat.datasets.ImageGroupedSampler', 'geochat.datasets.pack_samples'),
+}
+"""Sampler and collate function: records as they come, or those of a picture together."""
+
+
+def train_dataloader(folder: Path, workers: int, order: str, batch_size: int) -> dict[str, Any]:
     """Return the config of a training data loader, as the recipes have it, over pictures in files."""
     from geochat.engine import load_config
     from geochat.engine.link import link_parts
@@ -82,29 +89,33 @@ def train_dataloader(folder: Path, workers: int, batch_size: int) -> dict[str, A
         'train_dataloader.dataset.data_file': str(folder / 'list.json'),
         'train_dataloader.dataset.image_source': {'type': 'ImageFolder', 'root': str(folder)},
         'train_dataloader.dataset.independent_turns': False,
-        'train_dataloader.sampler.seed': 0,
+        'train_dataloader.sampler': {'type': ORDERS[order][0], 'seed': 0},
+        'train_dataloader.collate_fn': {'type': ORDERS[order][1]},
     }
     return link_parts(load_config(CONFIG, options)).train_dataloader.to_dict()
 
 
-def measure_loading(folder: Path, workers: int, batch_size: int, samples: int) -> dict[str, Any]:
+def measure_loading(folder: Path, workers: int, order: str, batch_size: int, samples: int) -> dict[str, Any]:
     """Load samples in training's order: samples a second, memory of the main process and what the workers add."""
     import torch
     from mmengine.registry import init_default_scope
     from mmengine.runner import Runner
 
+    from geochat.datasets.collate import count_records
+    from geochat.engine.batches import TrainBatches
+
     torch.set_num_threads(1)
     init_default_scope('geochat')
-    settings = train_dataloader(folder, workers, batch_size)
+    settings = train_dataloader(folder, workers, order, batch_size)
     alone = memory_mb()
     loader = Runner.build_dataloader(settings)
     write_pictures(folder, loader, samples + batch_size * 3 * max(1, workers))
     before = memory_mb()
-    batches = iter(loader)
+    batches = TrainBatches(loader, seed=0).epoch(0, 0)
     for _ in range(max(1, workers)):  # every worker has given a batch
         next(batches)
     start, processor = time.perf_counter(), _processor_s()
-    loaded = sum(len(batch['input_ids']) for batch in itertools.islice(batches, samples // batch_size))
+    loaded = sum(count_records(batch) for batch in itertools.islice(batches, samples // batch_size))
     seconds = time.perf_counter() - start
     report = {
         'samples': loaded,
@@ -172,8 +183,8 @@ def print_figures(report: dict[str, Any]) -> None:
             f'  {form:12} index built in {built["seconds"]:6.2f} s ({built["processor_s"]:.2f} s of a processor), '
             f'opened in {opened["seconds"]:.3f} s, holds {opened["pss_mb"]:.1f} MB'
         )
-    for workers, loading in report['loading'].items():
-        print(f'  {workers:>2} workers   {loading["samples_per_s"]:8.1f} samples/s', end='')
+    for name, loading in report['loading'].items():
+        print(f'  {name:12} {loading["samples_per_s"]:8.1f} samples/s', end='')
         print(f'   dataset, sampler and loader {loading["dataset_mb"]:.1f} MB', end='')
         if 'added_mb_per_worker' in loading:
             print(
@@ -206,10 +217,10 @@ def main() -> None:
             built = in_own_process(measure_index, folder / name)
             report['index'][name] = {'built': built, 'opened': in_own_process(measure_index, folder / name)}
         report['loading'] = {}
-        for workers in args.workers:
-            print(f'loading with {workers} workers', flush=True)
-            loading = in_own_process(measure_loading, folder, workers, args.batch_size, args.samples)
-            report['loading'][str(workers)] = loading
+        for workers, order in itertools.product(args.workers, ORDERS):
+            print(f'loading with {workers} workers, {order}', flush=True)
+            loading = in_own_process(measure_loading, folder, workers, order, args.batch_size, args.samples)
+            report['loading'][f'{workers} {order}'] = loading
     print_figures(report)
     if args.json:
         args.json.write_text(json.dumps(report, indent=2) + '\n', encoding='utf-8')

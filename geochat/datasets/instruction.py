@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 from mmengine.logging import print_log
+from PIL import Image
 
 from geochat.box_codecs import BoxCodec, transcode
 from geochat.datasets.errors import DataError
@@ -88,6 +89,7 @@ class InstructionDataset:
         # One byte a record, shared with forked and spawned workers. Bytes are written whole, so no lock is needed.
         self._flags = RawArray('B', len(self.records))
         self._num_warnings = 0
+        self._last_images: dict[str, Image.Image] = {}
         self.max_replaced = max_replaced
 
     def full_init(self) -> None:
@@ -179,7 +181,7 @@ class InstructionDataset:
     def _sample(self, index: int) -> dict[str, Any]:
         record = self.records[index]
         try:
-            images = [self.image_source.load(name) for name in record.images]
+            images = self._load_images(record.images)
         except OSError as error:
             raise _UnusableRecordError('picture', error) from error
         if self.source_codec is not None and images:
@@ -194,6 +196,12 @@ class InstructionDataset:
         if sample['truncated']:
             self._flags[index] |= _FLAGS['truncated']
         return sample
+
+    def _load_images(self, names: Sequence[str]) -> list[Image.Image]:
+        """Load pictures; those of the record before are at hand: a sampler may bring a picture's records together."""
+        last = self._last_images
+        self._last_images = {name: last[name] if name in last else self.image_source.load(name) for name in names}
+        return [self._last_images[name] for name in names]
 
     def _transcode(self, record: Record, sizes: set[tuple[int, int]]) -> Record:
         if len(sizes) > 1:

@@ -36,6 +36,7 @@ class SampleProcessor:
         self.chat_template = CHAT_TEMPLATES.build(dict(chat_template))
         self.image_transform = TRANSFORMS.build(dict(image_transform))
         self.max_length = max_length
+        self._prepared: list[tuple[Image.Image, tuple[np.ndarray, ImageGeometry]]] = []
 
     def training_sample(
         self,
@@ -68,7 +69,7 @@ class SampleProcessor:
             segments = self.chat_template.segments(record.messages)
             tokens = tokenize_dialogue(segments, self.tokenizer, self.max_length, unbreakable)
         images = _pictures_with_token(images, tokens, record.id)
-        prepared = [self.image_transform(image) for image in images]
+        prepared = self._prepare(images)
         sample = {**_sample(tokens, prepared, list(record.images[: len(images)])), 'labels': tokens.labels}
         return sample if tokens.branches is None else {**sample, 'branches': tokens.branches}
 
@@ -91,6 +92,12 @@ class SampleProcessor:
         return _sample(
             tokens, prepared, [hashlib.blake2b(pixels, digest_size=16).hexdigest() for pixels, _ in prepared]
         )
+
+    def _prepare(self, images: Sequence[Image.Image]) -> list[tuple[np.ndarray, ImageGeometry]]:
+        """Prepare pictures for training; those of the sample before, the very same objects, are not prepared again."""
+        known = {id(image): prepared for image, prepared in self._prepared}
+        self._prepared = [(image, known.get(id(image)) or self.image_transform(image)) for image in images]
+        return [prepared for _, prepared in self._prepared]
 
 
 def _pictures_with_token(images: Sequence[Image.Image], tokens: TokenizedDialogue, name: str) -> Sequence[Image.Image]:

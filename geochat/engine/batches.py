@@ -1,6 +1,7 @@
 """The batches of a training: from any position of any epoch, each sample with random numbers of its own."""
 
 import contextlib
+import gc
 import signal
 from collections.abc import Callable, Iterator
 from itertools import islice
@@ -96,7 +97,11 @@ class _SeededSamples(Dataset):
 
 
 class WorkerStart:
-    """What a worker does first: leave Ctrl-C and SIGTERM to the process that trains, which ends its workers itself.
+    """What a worker does first.
+
+    It leaves Ctrl-C and SIGTERM to the process that trains, which ends its workers itself. And it keeps what it has in
+    common with that process so: Python's collector would touch, and so copy, every object that was there at the fork
+    (100 MB a worker).
 
     Args:
         further: What it does then.
@@ -109,5 +114,6 @@ class WorkerStart:
         """Do it; ``worker`` is the worker's number."""
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, signal.SIG_IGN)
+        gc.freeze()
         if self.further is not None:
             self.further(worker)

@@ -316,3 +316,15 @@ def test_ids_and_labels_of_a_file_are_those_of_the_original(tmp_path, monkeypatc
         np.testing.assert_array_equal(sample['input_ids'], wanted['input_ids'])
         np.testing.assert_array_equal(sample['labels'], wanted['labels'])
     assert BOX_CODECS.resolve('geochat').__name__ == 'GeoChatBoxCodec'
+
+
+def test_a_picture_that_the_record_before_has_too_is_read_and_prepared_once(folder, monkeypatch):
+    write(folder, [record(0), {**record(0), 'id': 'again'}, record(1), record(0)])
+    dataset = build(folder)
+    loaded, prepared = [], []
+    load, transform = dataset.image_source.load, dataset.processor.image_transform
+    monkeypatch.setattr(dataset.image_source, 'load', lambda name: loaded.append(name) or load(name))
+    monkeypatch.setattr(dataset.processor, 'image_transform', lambda image: prepared.append(image) or transform(image))
+    assert [shown(dataset[index]) for index in range(4)] == [0, 0, 1, 0]
+    assert loaded == ['0.png', '1.png', '0.png']
+    assert len(prepared) == 3
