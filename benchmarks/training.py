@@ -54,7 +54,7 @@ class Shape:
         lora: Whether adapters are trained, in bfloat16 with gradient checkpointing; False trains the LLM in float32.
         peer_batches: Micro-batch sizes that the peer is tried with.
         our_batches: Our micro-batch size by questions a picture; 0 is GeoChat_Instruct's distribution.
-        step_records: Records of an optimizer step; of GeoChat_Instruct's, twice as many.
+        step_records: Records of an optimizer step.
     """
 
     vision: dict[str, Any]
@@ -98,8 +98,8 @@ SHAPES = {
         sides=(336, 504),
         lora=False,
         peer_batches=(1, 2, 4),
-        our_batches={1: 4, 4: 8, 8: 8, 0: 8},
-        step_records=8,
+        our_batches={1: 1, 4: 4, 8: 8, 0: 4},
+        step_records=16,
     ),
     'toy': Shape(  # to try the script out
         vision={
@@ -121,8 +121,8 @@ SHAPES = {
         sides=(56,),
         lora=False,
         peer_batches=(1, 2, 4),
-        our_batches={1: 4, 4: 8, 8: 8, 0: 8},
-        step_records=8,
+        our_batches={1: 1, 4: 4, 8: 8, 0: 4},
+        step_records=16,
     ),
     '7b': Shape(
         vision={
@@ -157,7 +157,7 @@ class Job:
     Attributes:
         shape: Name of the shape.
         side: Picture side in pixels.
-        folder: Where the records (``records.json``) and their pictures lie.
+        records: File of the records; their pictures lie beside it.
         micro_batch: Records that are computed at a time.
         step_records: Records of an optimizer step.
         steps: Optimizer steps, the warm-up's among them.
@@ -166,7 +166,7 @@ class Job:
 
     shape: str
     side: int
-    folder: str
+    records: str
     micro_batch: int
     step_records: int
     steps: int
@@ -182,7 +182,10 @@ def question_records(count: int, questions: int) -> list[dict[str, Any]]:
 
     words = geochat_instruct.Words(np.random.default_rng(questions))
     task = geochat_instruct.Task(count, 1, _question_words(words), ANSWER_WORDS)
-    return [geochat_instruct.record(f'{number}', f'{number // questions}.jpg', task, words) for number in range(count)]
+    return [
+        geochat_instruct.record(f'{number}', f'{questions}/{number // questions}.jpg', task, words)
+        for number in range(count)
+    ]
 
 
 def _question_words(words: geochat_instruct.Words) -> int:
@@ -202,11 +205,10 @@ def dialogue_tokens(record: Any) -> Any:
     return tokenize_dialogue(VicunaV1(system='').segments(record.messages), load_tokenizer(str(TOKENIZER)))
 
 
-def write_records(folder: Path, made: list[dict[str, Any]]) -> None:
+def write_records(path: Path, made: list[dict[str, Any]]) -> None:
     """Write records and their pictures."""
-    folder.mkdir()
-    geochat_instruct.write(folder / 'records.json', made)
-    geochat_instruct.write_pictures(folder, sorted({record['image'] for record in made}), side=600)
+    geochat_instruct.write(path, made)
+    geochat_instruct.write_pictures(path.parent, sorted({record['image'] for record in made}), side=600)
 
 
 # Ours
@@ -241,8 +243,8 @@ def our_config(job: Job) -> Any:
             'pin_memory': shape.lora,
             'dataset': {
                 'type': 'InstructionDataset',
-                'data_file': f'{job.folder}/records.json',
-                'image_source': {'type': 'ImageFolder', 'root': job.folder},
+                'data_file': job.records,
+                'image_source': {'type': 'ImageFolder', 'root': str(Path(job.records).parent)},
             },
             'sampler': {'type': 'ImageGroupedSampler'},
             'collate_fn': {'type': 'geochat.datasets.pack_samples'},
@@ -365,8 +367,8 @@ class PeerDataset:
 
         from geochat.datasets.instruction_record import parse_record
 
-        self.folder, self.side = Path(job.folder), job.side
-        content = json.loads((self.folder / 'records.json').read_text(encoding='utf-8'))
+        self.folder, self.side = Path(job.records).parent, job.side
+        content = json.loads(Path(job.records).read_text(encoding='utf-8'))
         self.records = [parse_record(value, str(number)) for number, value in enumerate(content)]
         self.image_token = SHAPES[job.shape].llm['vocab_size'] - 1
         size = {'height': job.side, 'width': job.side}
@@ -669,39 +671,51 @@ def ratios(ours: list[dict[str, float]], peer: list[dict[str, float]]) -> dict[s
 
 
 def compare(side: int, args: argparse.Namespace, folder: Path) -> dict[str, Any]:
-    """Compare at one picture side: losses, the peer's micro-batch sizes, then each kind of records in turn."""
-    shape = SHAPES[args.shape]
-    patches = (side // 14) ** 2
-    kinds = {f'{questions} a picture': questions for questions in args.questions}
-    first = Job(args.shape, side, str(folder / f'{args.questions[0]}'), 1, 4, 2, args.threads)
-    report: dict[str, Any] = {}
-    losses = in_own_process(check_losses, replace(first, folder=str(folder / f'{args.questions[-1]}'), micro_batch=4))
+    """Compare at one picture side: losses, the peer's micro-batch sizes, then the kinds of records."""
+    first = Job(args.shape, side, str(folder / 'mixed.json'), 4, 4, 1 + args.rounds, args.threads)
+    losses = in_own_process(check_losses, first)
     print(f'{side} px: the loss of 4 records is {losses["ours"]:.6f} and {losses["peer"]:.6f} (peer)', flush=True)
-    report['loss'] = losses
-    best, report['peer_batches'] = best_batch(first, shape, args)
-    for name, questions in {**kinds, **({'GeoChat_Instruct': 0} if args.instruct else {})}.items():
-        records = shape.step_records * (1 if questions else 2)
-        job = replace(first, folder=str(folder / str(questions)), step_records=records, steps=1 + args.rounds)
-        trainees = [
-            Trainee('ours', replace(job, micro_batch=shape.our_batches[questions])),
-            Trainee('peer', replace(job, micro_batch=best)),
-        ]
-        ours, peer = in_turn(trainees)
-        tokens = patches + average_text_tokens(folder / str(questions) / 'records.json')
-        report[name] = {'ours': summary(ours, tokens), 'peer': summary(peer, tokens), **ratios(ours, peer)}
-        print_figures(f'{side} px, {name}', report[name])
+    best, speeds = best_batch(first, SHAPES[args.shape])
+    report = {'loss': losses, 'peer_batches': speeds}
+    report.update(compare_kinds(first, best, args.questions, 'mixed'))
+    if args.instruct and side == max(args.sides):
+        report.update(compare_kinds(first, best, [0], '0'))
     return report
 
 
-def best_batch(job: Job, shape: Shape, args: argparse.Namespace) -> tuple[int, dict[str, float]]:
+def compare_kinds(job: Job, peer_batch: int, kinds: list[int], of_peer: str) -> dict[str, Any]:
+    """Let our training on each kind of records and the peer's make their steps in turn.
+
+    The peer trains on the records of all kinds, mixed: a row a record, each costs it the same, whether or not others
+    show the same picture.
+    """
+    shape, folder = SHAPES[job.shape], Path(job.records).parent
+    job = replace(job, step_records=shape.step_records)
+    trainees = [
+        Trainee('ours', replace(job, records=str(folder / f'{kind}.json'), micro_batch=shape.our_batches[kind]))
+        for kind in kinds
+    ]
+    trainees.append(Trainee('peer', replace(job, records=str(folder / f'{of_peer}.json'), micro_batch=peer_batch)))
+    *ours, peer = in_turn(trainees)
+    report = {}
+    for kind, figures in zip(kinds, ours, strict=True):
+        name = f'{kind} a picture' if kind else 'GeoChat_Instruct'
+        tokens = (job.side // 14) ** 2 + average_text_tokens(folder / f'{kind}.json')
+        report[name] = {'ours': summary(figures, tokens), 'peer': summary(peer, tokens), **ratios(figures, peer)}
+        print_figures(name, report[name])
+    return report
+
+
+def best_batch(job: Job, shape: Shape) -> tuple[int, dict[int, float]]:
     """Let the peer make a step with each of its micro-batch sizes; return the fastest, and samples a second of each."""
     records = max(shape.peer_batches)
     sizes = [
-        Trainee('peer', replace(job, micro_batch=size, step_records=records, steps=1 + args.rounds))
-        for size in shape.peer_batches
+        Trainee('peer', replace(job, micro_batch=size, step_records=records, steps=2)) for size in shape.peer_batches
     ]
-    seconds = [statistics.median(step['seconds'] for step in steps) for steps in in_turn(sizes)]
-    speeds = {size: round(records / value, 4) for size, value in zip(shape.peer_batches, seconds, strict=True)}
+    speeds = {
+        size: round(records / step['seconds'], 4)
+        for size, (step,) in zip(shape.peer_batches, in_turn(sizes), strict=True)
+    }
     print(f'  the peer by micro-batch size: {speeds} samples/s', flush=True)
     return max(speeds, key=speeds.get), speeds
 
@@ -715,15 +729,19 @@ def average_text_tokens(path: Path) -> float:
 
 
 def write_all(args: argparse.Namespace, folder: Path) -> dict[str, Any]:
-    """Write each kind of records into a folder of its own: as many as are trained on."""
+    """Write each kind of records into a file of its own, as many as are trained on, and all but the last into one."""
     step_records = SHAPES[args.shape].step_records
+    mixed = []
     for questions in args.questions:
-        write_records(folder / str(questions), question_records(step_records * (1 + args.rounds), questions))
+        made = question_records(step_records * (1 + args.rounds), questions)
+        write_records(folder / f'{questions}.json', made)
+        mixed += made
+    geochat_instruct.write(folder / 'mixed.json', mixed)
     if not args.instruct:
         return {}
     total = sum(source.num_records for source in geochat_instruct.SOURCES.values())
-    made = geochat_instruct.make_records(2 * step_records * args.rounds / total)
-    write_records(folder / '0', made)
+    made = geochat_instruct.make_records(step_records * args.rounds / total)
+    write_records(folder / '0.json', made)
     return {'records': len(made), 'pictures': len({record['image'] for record in made})}
 
 
