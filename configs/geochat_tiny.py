@@ -50,7 +50,7 @@ llm = dict(
     start_values=dict(embedding_std=0.5, head_std=0.06),
     tokenizer=f'{_package_data}/tokenizer',
     chat_template=dict(type=VicunaV1, system=''),
-    attention='sdpa',
+    attention='eager',
 )
 
 model = dict(type=GeoChat)
@@ -64,7 +64,7 @@ optim_wrapper = dict(
     type=AmpOptimWrapper,
     dtype='bfloat16',
     constructor=MuonConstructor,
-    optimizer=dict(type=MuonAdamW, lr=1.5e-3, muon_lr=0.02, betas=(0.9, 0.95)),
+    optimizer=dict(type=MuonAdamW, lr=1.5e-3, muon_lr=0.01, betas=(0.9, 0.95)),
     clip_grad=dict(max_norm=0.3),
 )
 

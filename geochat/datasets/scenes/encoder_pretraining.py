@@ -209,8 +209,8 @@ def scene_batch(scenes: list[Scene], size: int, side: int) -> tuple[torch.Tensor
 def center_features(encoder: 'CLIPVisionModel', codes: PatchCodes, num_scenes: int = 1000) -> None:
     """Take their mean out of the features, and give it to the codes instead.
 
-    What is the same everywhere tells nothing, but whoever learns from the features would have to unlearn it first. Every
-    object's patches and all that shows none count half each.
+    What is the same everywhere tells nothing, but whoever learns from the features would have to unlearn it first. The
+    patches that show an object and those that show none count half each.
 
     Args:
         encoder: Changed in place, by the bias of the last linear map before its output.
