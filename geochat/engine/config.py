@@ -316,6 +316,8 @@ def check_parts(cfg: Config) -> None:
     Raises:
         ConfigError: The message names the place in the config, the key and the nearest known one.
     """
+    if constructor := (cfg.get('optim_wrapper') or {}).get('constructor'):
+        resolve(registries.OPTIM_WRAPPER_CONSTRUCTORS, constructor)
     for place, settings in _typed_dicts(cfg.to_dict()):
         registry = registry_at(place)
         if registry is not None:

@@ -3,7 +3,8 @@
 from torch.optim import AdamW
 
 from geochat.engine.loops import TrainLoop
-from geochat.engine.optimization import AmpOptimWrapper, CosineWithWarmupLR, PartwiseConstructor
+from geochat.engine.optimization import AmpOptimWrapper, CosineWithWarmupLR
+from geochat.engine.partwise import PartwiseConstructor
 
 train_cfg = dict(type=TrainLoop, max_epochs=1)
 
