@@ -215,3 +215,9 @@ def test_where_a_type_is_looked_up():
     assert registry_at(['default_hooks', 'logger']) is HOOKS
     assert registry_at(['llm', 'lora']) is None
     assert registry_at([]) is None
+
+
+def test_a_constructor_that_is_not_there_is_named_before_anything_is_built():
+    cfg = Config({'optim_wrapper': {'constructor': 'geochat.engine.optimization.PartwiseConstructor'}})
+    with pytest.raises(ConfigError, match=r'has no callable|did you mean .*PartwiseConstructor'):
+        check_parts(cfg)
