@@ -18,11 +18,13 @@ class UnevenData(Dataset):
     Args:
         size: Number of records.
         text_only: True leaves the pictures out of the odd records, so that rank 1 has none.
+        image_size: Side of the pictures in pixels.
     """
 
-    def __init__(self, size: int = 80, text_only: bool = False):
+    def __init__(self, size: int = 80, text_only: bool = False, image_size: int = VISION_CONFIG['image_size']):
         self.size = size
         self.text_only = text_only
+        self.image_size = image_size
 
     def __len__(self):
         return self.size
@@ -37,8 +39,8 @@ class UnevenData(Dataset):
         pixels, keys = [], []
         if is_long or not self.text_only:
             ids[1] = IMAGE_TOKEN_INDEX
-            size = VISION_CONFIG['image_size']
-            pixels, keys = [random.standard_normal((3, size, size)).astype(np.float32)], [f'picture {index}']
+            pixels = [random.standard_normal((3, self.image_size, self.image_size)).astype(np.float32)]
+            keys = [f'picture {index}']
         return {'input_ids': ids, 'labels': labels, 'pixels': pixels, 'image_keys': keys}
 
 

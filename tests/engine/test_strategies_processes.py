@@ -53,6 +53,8 @@ def loading_config(source, **changes):
     """Return a training of one step without effect from weights at ``source``, with adapters and larger pictures."""
     config = uneven_config(accumulation=2, steps=1, load_from=str(source), **changes)
     config['model']['vision_encoder']['image_size'] = 56
+    for loader in ('train_dataloader', 'val_dataloader'):
+        config[loader]['dataset']['image_size'] = 56
     config['model']['llm']['lora'] = {'r': 2, 'alpha': 4}
     config['optim_wrapper']['optimizer']['lr'] = 0.0
     return config
