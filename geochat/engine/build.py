@@ -60,7 +60,7 @@ def build_runner(
         FileNotFoundError: If the config or the weights are not there.
         ConfigError: If a key or a part is unknown, the work directory cannot be written, or there is nothing to resume.
     """
-    from geochat.engine.run_checkpoint import find_checkpoint
+    from geochat.engine.run_checkpoint import check_resumable
     from geochat.engine.runner import GeoChatFlexibleRunner, GeoChatRunner
 
     cfg = prepare_config(config, cfg_options, work_dir, training)
@@ -76,7 +76,7 @@ def build_runner(
     check_parts(cfg)
     check_backends(cfg)
     if resume:
-        find_checkpoint(cfg.work_dir)
+        check_resumable(cfg.work_dir)
     runner = (GeoChatFlexibleRunner if cfg.get('strategy') else GeoChatRunner).from_cfg(cfg)
     prepare_data(cfg)
     if cfg.get('test_after_training') or not training:

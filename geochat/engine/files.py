@@ -70,7 +70,7 @@ def _together(action: Callable[[], None]) -> None:
         try:
             action()
         except OSError as error:
-            failure = WriteError(f'{error.filename} cannot be written: {error.strerror}')
+            failure = WriteError(f'a folder cannot be written: {error}')
     _fail_together(failure, None)
 
 

@@ -212,28 +212,41 @@ def find_checkpoint(work_dir: str | Path) -> Path:
     Raises:
         ConfigError: If there is none; a new start must be asked for.
     """
-    place = Path(work_dir)
-    faults = [f'{path} was being written when the run ended' for path in place.glob(f'iter_*{UNFINISHED}')]
-    for folder in _in_order_of_preference(place):
+    folder, faults = _find_whole(Path(work_dir))
+    for fault in faults:
+        print_log(f'{fault}; passed over', logger='current', level=logging.WARNING)
+    return folder
+
+
+def check_resumable(work_dir: str | Path) -> None:
+    """Refuse to resume where :func:`find_checkpoint` will find nothing, before anything is built.
+
+    Raises:
+        ConfigError: If there is no whole checkpoint.
+    """
+    _find_whole(Path(work_dir))
+
+
+def _find_whole(work_dir: Path) -> tuple[Path, list[str]]:
+    """Return the checkpoint to go on from, and what is wrong with those that would have come before it."""
+    found, faults = checkpoints(work_dir), []
+    last = _named_step(work_dir)
+    if last is not None and last not in found:
+        faults.append(f'{work_dir / LAST} names iter_{last}, which is not there')
+    faults += [f'{path} was being written when the run ended' for path in work_dir.glob(f'iter_*{UNFINISHED}')]
+    # The named one and those before it, the newest first; only then those after it, which are of another future.
+    for step in sorted(found, key=lambda step: (last is not None and step > last, -step)):
         try:
-            read_manifest(folder)
+            read_manifest(found[step])
         except WeightsError as error:
-            faults.append(f'{folder} is not a whole checkpoint: {error}')
-            continue
-        for fault in faults:
-            print_log(f'{fault}; passed over', logger='current', level=logging.WARNING)
-        return folder
+            faults.append(f'{found[step]} is not a whole checkpoint: {error}')
+        else:
+            return found[step], faults
     listed = ''.join(f'\n  {fault}' for fault in faults)
-    raise ConfigError(f'--resume: there is no checkpoint in {str(place)!r} to go on from{listed}')
+    raise ConfigError(f'--resume: there is no checkpoint in {str(work_dir)!r} to go on from{listed}')
 
 
-def _in_order_of_preference(work_dir: Path) -> list[Path]:
-    found = checkpoints(work_dir)
+def _named_step(work_dir: Path) -> int | None:
     record = work_dir / LAST
-    named = _NAME.fullmatch(Path(record.read_text(encoding='utf-8').strip()).name) if record.is_file() else None
-    if named is None:
-        return list(found.values())
-    last = int(named[1])
-    if last not in found:
-        print_log(f'{record} names {named[0]}, which is not there', logger='current', level=logging.WARNING)
-    return [found[step] for step in sorted(found, key=lambda step: (step > last, -step))]
+    name = _NAME.fullmatch(Path(record.read_text(encoding='utf-8').strip()).name) if record.is_file() else None
+    return None if name is None else int(name[1])
