@@ -3,10 +3,10 @@
 python benchmarks/resume.py --kills 20 --json resume.json
 
 A small model with LoRA dropout trains on built-in scenes and saves every second step. Each case first trains without
-interruption. Then the same run is killed with SIGKILL, all its processes at once, at a moment drawn over the length of
-a whole run from its first checkpoint or its start to go on, be it while it starts, learns or saves. It goes on with
-``resume=True``, until it was killed as often as asked; one that ends is begun anew. Every loss that any of these
-processes logged must be the uninterrupted run's of that step.
+interruption. Then the same run is killed with SIGKILL, all its processes at once, at a random moment: a number of steps
+and a part of a step after it begins, be it while it starts, learns or saves. It goes on with ``resume=True``, until it
+was killed as often as asked; one that ends is begun anew. Every loss that any of these processes logged must be the
+uninterrupted run's of that step.
 """
 
 import argparse
@@ -211,15 +211,19 @@ def finish(processes: list[int], work_dir: Path, killed: bool = False) -> None:
         raise SystemExit(f'a process failed with {codes}:\n{(work_dir / "log_0.txt").read_text()[-3000:]}')
 
 
-def kill_after(processes: list[int], seconds: float, work_dir: Path) -> bool:
-    """Kill processes some seconds after there is a checkpoint; return False if they had ended by themselves."""
-    end = None
+def kill_at_random(processes: list[int], work_dir: Path, rng: random.Random) -> bool:
+    """Kill processes at a random moment after the first checkpoint; return False if they had ended by themselves."""
+    at_start = len(list(logged_losses(work_dir)))
+    begin, end = time.monotonic(), None
+    # Some are killed before their first step.
+    wanted = rng.randrange(STEPS // 2)
     while end is None or time.monotonic() < end:
         # WNOWAIT leaves an ended process to be waited for.
         if os.waitid(os.P_PID, processes[0], os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None:
             return False
-        if end is None and (work_dir / 'last_checkpoint').is_file():
-            end = time.monotonic() + seconds
+        made = len(list(logged_losses(work_dir))) - at_start
+        if end is None and made >= wanted and (work_dir / 'last_checkpoint').is_file():
+            end = time.monotonic() + rng.uniform(0, (time.monotonic() - begin) / max(1, made) + 0.5)
         time.sleep(0.01)
     for process in processes:
         os.kill(process, signal.SIGKILL)
@@ -228,7 +232,7 @@ def kill_after(processes: list[int], seconds: float, work_dir: Path) -> bool:
 
 def logged_losses(work_dir: Path) -> Iterator[tuple[int, float]]:
     """Yield step and loss of every line that the processes of a run logged."""
-    for path in work_dir.glob('*/vis_data/*.json'):
+    for path in work_dir.glob('*/vis_data/scalars.json'):
         for line in path.read_text(encoding='utf-8').splitlines():
             try:
                 entry = json.loads(line)
@@ -276,7 +280,6 @@ def run_case(case: Case, kills: int, data_file: str, folder: Path, rng: random.R
     begin = time.monotonic()
     reference = folder / 'reference'
     finish(start(case, data_file, reference), reference)
-    length = time.monotonic() - begin
     comparison = Comparison(reference)
     done, resumed, runs = 0, 0, 0
     while done < kills:
@@ -286,7 +289,7 @@ def run_case(case: Case, kills: int, data_file: str, folder: Path, rng: random.R
         while not ended:
             resumed += (work_dir / 'last_checkpoint').is_file()
             processes = start(case, data_file, work_dir)
-            killed = done < kills and kill_after(processes, rng.uniform(0, length), work_dir)
+            killed = done < kills and kill_at_random(processes, work_dir, rng)
             finish(processes, work_dir, killed)
             done += killed
             ended = not killed
