@@ -80,6 +80,7 @@ class InstructionDataset:
         if tasks is not None:
             self.records.keep_tasks(tasks)
         self.image_source = None if image_source is None else TRANSFORMS.build(dict(image_source))
+        self._pictures_from = str(image_source)
         if self.image_source is None and self.num_images.any():
             raise ValueError(f'{data_file} has records with pictures: it needs an image_source')
         self.independent_turns = independent_turns
@@ -193,6 +194,8 @@ class InstructionDataset:
         sample = self.processor.training_sample(record, images, pattern, self.independent_turns)
         if (sample['labels'] == IGNORE_INDEX).all():
             raise _UnusableRecordError('answer', 'max_length leaves nothing of its answer')
+        # Joined datasets may have other pictures by the same name.
+        sample['image_keys'] = [f'{self._pictures_from}: {key}' for key in sample['image_keys']]
         if sample['truncated']:
             self._flags[index] |= _FLAGS['truncated']
         return sample

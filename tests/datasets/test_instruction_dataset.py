@@ -328,3 +328,11 @@ def test_a_picture_that_the_record_before_has_too_is_read_and_prepared_once(fold
     assert [shown(dataset[index]) for index in range(4)] == [0, 0, 1, 0]
     assert loaded == ['0.png', '1.png', '0.png']
     assert len(prepared) == 3
+
+
+def test_pictures_of_one_name_from_two_folders_are_two_pictures(folder):
+    (folder / 'others').mkdir()
+    Image.new('RGB', (8, 8), (200,) * 3).save(folder / 'others' / '3.png')
+    here, there = build(folder), build(folder, image_source={'type': 'ImageFolder', 'root': str(folder / 'others')})
+    assert len(collate_samples([here[3], here[3]])['pixels']) == 1
+    assert len(collate_samples([here[3], there[3]])['pixels']) == 2

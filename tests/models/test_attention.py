@@ -135,6 +135,19 @@ def test_the_block_mask_is_the_same_mask():
     assert (create_mask(blocks.mask_mod, 2, None, size, size, device='cpu') == dense).all()
 
 
+@pytest.mark.filterwarnings('ignore:flex_attention called without torch.compile')
+def test_flex_attention_gives_the_same():
+    """Not compiled: its kernels are for GPUs, and on a CPU it has no backward pass."""
+    from torch.nn.attention.flex_attention import flex_attention
+
+    layout = layout_of([[(70, [60, 90]), (140, [])]])
+    query, key, value = torch.randn(3, 1, 2, 360, 16, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        flex = flex_attention(query, key, value, block_mask=block_mask(layout))
+        by_document, _ = document_attention(None, query, key, value, None, pieces=pieces(layout))
+    torch.testing.assert_close(flex.transpose(1, 2), by_document)
+
+
 def test_flash_attention_takes_documents_but_no_branches():
     settings = varlen_settings(Layout(torch.tensor([[0, 0, 0, 1, 2, 2]])))
     assert settings['cu_seq_lens_q'].tolist() == settings['cu_seq_lens_k'].tolist() == [0, 3, 4, 6]

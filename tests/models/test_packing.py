@@ -65,18 +65,6 @@ def test_every_back_end_of_a_cpu_gives_the_same(attention, gradient_checkpointin
         assert (packed['gradients'][name] - gradient).norm() < 1e-5 * gradient.norm(), name
 
 
-def test_flex_attention_gives_the_same_loss():
-    """On a CPU it has no backward pass."""
-    samples = mixed_samples()
-    parts = small_parts()
-    parts['llm']['attention'] = 'flex_attention'
-    torch.manual_seed(0)
-    with torch.no_grad():
-        flex = GeoChat(**parts).eval()(**pack_samples(samples), mode='loss')['loss']
-        plain = small_model()(**collate_samples(samples), mode='loss')['loss']
-    torch.testing.assert_close(flex, plain, rtol=1e-5, atol=0)
-
-
 @settings(max_examples=10)
 @given(st.lists(st.integers(0, len(mixed_samples()) - 1), min_size=1, max_size=6), st.booleans())
 def test_any_records_may_meet(chosen, share_images):
@@ -111,6 +99,13 @@ def test_a_frozen_encoder_sees_each_picture_of_a_batch_once_and_without_gradient
     assert len({picture.numpy().tobytes() for picture in pixels}) == 3
     assert not features.requires_grad
     assert all(weight.grad is None for weight in model.vision_encoder.parameters())
+
+
+def test_a_text_longer_than_a_sliding_window_is_refused():
+    model = small_model()
+    model.llm.model.config.sliding_window = 8
+    with pytest.raises(ValueError, match="at most the LLM's sliding_window, 8 tokens, not"):
+        model(**pack_samples(mixed_samples()), mode='loss')
 
 
 def test_what_a_back_end_cannot_do_is_refused():

@@ -147,9 +147,16 @@ class HFCausalLM(nn.Module):
             (B, T, hidden_size), after the last norm.
 
         Raises:
-            ValueError: If the rows hold several texts and the attention back end cannot keep them apart.
+            ValueError: If the rows hold several texts and the attention back end cannot keep them apart, or a text is
+                longer than the LLM's attention reaches back.
         """
         layout = mask if isinstance(mask, Layout) else None
+        window = getattr(self.model.config, 'sliding_window', None)
+        if layout is not None and window is not None and positions.max() >= window:
+            raise ValueError(
+                f"packing and independent turns take texts of at most the LLM's sliding_window, {window} tokens, not "
+                f'{int(positions.max()) + 1}: lower max_length, or take collate_samples'
+            )
         # Set at every forward and left so: checkpointed layers look it up again in the backward pass.
         self.model.config._attn_implementation = choose_attention(self.attention, layout, embeds.device)
         settings = {} if layout is None else self._layout_settings(layout, embeds.dtype)
@@ -276,7 +283,8 @@ def choose_attention(setting: str, layout: Layout | None, device: torch.device) 
 def _register_document_attention() -> None:
     from transformers import AttentionInterface
 
-    AttentionInterface.register(DOCUMENT_ATTENTION, document_attention)
+    # Its loop over documents would be compiled anew for every batch.
+    AttentionInterface.register(DOCUMENT_ATTENTION, torch.compiler.disable(document_attention))
 
 
 def _attention(name: str) -> str:
