@@ -42,6 +42,17 @@ Stream = Iterator[tuple[str, torch.Tensor]]
 LAYOUTS = ('geochat', 'original', 'hf')
 """What a model can be converted to: a model folder of this project, the original's, Hugging Face's LLaVA."""
 
+TRAINING_SETTINGS = (
+    'attention',
+    'compile',
+    'gradient_checkpointing',
+    'liger',
+    'lora',
+    'quantization',
+    'start_values',
+)
+"""Settings of a part that were for its training and its machine; a model that travels leaves them behind."""
+
 
 @dataclass(frozen=True)
 class WholeModel:
@@ -127,8 +138,9 @@ def open_model(source: str | Path, base: str | Path | None = None) -> WholeModel
             read = lambda: stream_weights(place, constants=True)  # noqa: E731
         if not found.whole:
             read = _laid_over(_start(parts, found.config.get('base')), read)
-        lora = parts['llm'].pop('lora', None)
-        parts['llm'].pop('quantization', None)
+        lora = parts['llm'].get('lora')
+        for part in ('vision_encoder', 'llm'):
+            parts[part] = {key: value for key, value in parts[part].items() if key not in TRAINING_SETTINGS}
         original = found.config if is_original(found.config) else found.config.get('original')
         model = WholeModel(place, parts, _unwrapped(read), original=original)
         if lora is not None:
@@ -199,8 +211,7 @@ def _pretrained(parts: Mapping[str, Any]) -> Callable[[], Stream]:
 
 def _check(model: WholeModel, source: str) -> None:
     """Compare names and shapes with those of the model that the parts describe, without any weights in memory."""
-    parts = {key: dict(model.parts[key]) for key in ('vision_encoder', 'projector', 'llm')}
-    parts['llm'].pop('start_values', None)
+    parts = {key: model.parts[key] for key in ('vision_encoder', 'projector', 'llm')}
     with torch.device('meta'):
         empty = MODELS.build({'type': 'GeoChat', **parts})
     weights = (

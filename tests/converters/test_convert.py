@@ -229,7 +229,7 @@ def test_a_checkpoint_of_what_was_trained_is_made_whole(tmp_path):
     folder = save_model(model, parts, tmp_path / 'trained', whole=False)
     assert 'llm.model.lm_head.weight' not in dict(stream_weights(folder))
     config = json.loads((folder / 'config.json').read_text())
-    config['llm']['quantization'] = {'kind': 'nf4'}
+    config['llm'].update(quantization={'kind': 'nf4'}, liger=True, compile=True)
     (folder / 'config.json').write_text(json.dumps(config))
     convert(folder, tmp_path / 'hf', 'hf')
     weights = dict(stream_weights(tmp_path / 'hf'))
