@@ -16,6 +16,7 @@ import os
 import platform
 import tempfile
 import time
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -104,6 +105,7 @@ def measure_loading(folder: Path, workers: int, order: str, batch_size: int, sam
     from geochat.datasets.collate import count_records
     from geochat.engine.batches import TrainBatches
 
+    warnings.filterwarnings('ignore', message='This DataLoader will create')  # more workers than cores
     torch.set_num_threads(1)
     init_default_scope('geochat')
     settings = train_dataloader(folder, workers, order, batch_size)
@@ -169,6 +171,7 @@ def in_own_process(function: Callable[..., Any], *arguments: Any) -> Any:
 
 
 def _send_result(sender: Any, function: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
+    multiprocessing.set_start_method('fork', force=True)  # for workers, as env_cfg.mp_cfg has it in a training
     sender.send(function(*arguments))
     sender.close()
 

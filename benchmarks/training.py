@@ -613,6 +613,7 @@ class Trainee:
 
 
 def _train(side: str, job: Job, pipe: Any) -> None:
+    multiprocessing.set_start_method('fork', force=True)  # for both sides' data workers, as on any Linux
     _set_threads(job)
     (run_ours if side == 'ours' else run_peer)(job, Gate(pipe))
 
