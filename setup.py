@@ -30,6 +30,7 @@ CORE = [
     'opencv-python>=4.8',
     'terminaltables>=3.1',
     'tqdm>=4.66',
+    'tensorboard>=2.16',
 ]
 
 EXTRAS = {
