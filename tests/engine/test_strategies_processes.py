@@ -4,13 +4,14 @@ One pair of processes makes all trainings on two processes, in turn, and one pro
 take longer than these trainings.
 """
 
+import json
 import shutil
 
 import pytest
 import torch
 from originals import save_original
 from processes import train_in_processes
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from small_parts import small_model, small_parts
 from toy_training import toy_config, toy_val_dataloader
 from uneven_training import uneven_config
@@ -21,8 +22,8 @@ from geochat.models import GeoChat
 FEW = 4
 """Steps of a short training."""
 
-SOURCES = ('checkpoint.pth', 'model', 'original')
-"""Weights to start from: a file, a model folder, a folder of the original."""
+SOURCES = ('checkpoint.pth', 'model', 'adapter', 'original')
+"""Weights to start from: a file, a model folder, a folder of PEFT's adapter, a folder of the original."""
 
 
 def zero(stage, **more):
@@ -61,7 +62,7 @@ def loading_config(source, **changes):
 
 
 def write_sources(folder):
-    """Write the same model as a file, a model folder and a folder of the original; the first two have adapters."""
+    """Write a model as a file and as a model folder, its adapters alone, and a folder of the original without any."""
     parts = small_parts()
     save_original(small_model(seed=1), folder / 'original')
     parts['llm']['lora'] = {'r': 2, 'alpha': 4}
@@ -73,6 +74,12 @@ def write_sources(folder):
                 weight.normal_()
     torch.save(gather_tensors(model.state_dict(keep_vars=True)), folder / 'checkpoint.pth')
     save_model(model, {**parts, 'task_prompts': {}, 'box_codec': {'type': 'geochat'}}, folder / 'model')
+    (folder / 'adapter').mkdir()
+    adapter = {name: weight for name, weight in model.llm.model.state_dict().items() if '.lora_' in name}
+    named = {f'base_model.model.{name.replace(".default", "")}': weight for name, weight in adapter.items()}
+    save_file(named, folder / 'adapter' / 'adapter_model.safetensors')
+    settings = {'peft_type': 'LORA', 'r': 2, 'lora_alpha': 4, 'use_dora': False, 'bias': 'none'}
+    (folder / 'adapter' / 'adapter_config.json').write_text(json.dumps(settings))
 
 
 def toy_settings(accumulation, max_iters=8, **more):
