@@ -42,6 +42,13 @@ class TrainBatches:
             persistent_workers=dataloader.persistent_workers,
         )
 
+    def close(self) -> None:
+        """End the worker processes.
+
+        They ignore the signal by which Python ends, when the program ends, the processes that it still has.
+        """
+        self._loader = None
+
     def epoch(self, number: int, start: int) -> Iterator[Any]:
         """Go through an epoch's batches.
 

@@ -39,9 +39,11 @@ class StopSignals:
     def __init__(self):
         self.received = 0
         self._previous = {}
+        self._process = 0
 
     def __enter__(self) -> 'StopSignals':
         self.received = 0
+        self._process = os.getpid()
         if threading.current_thread() is threading.main_thread():
             heeded = [number for number in STOP_SIGNALS if signal.getsignal(number) != signal.SIG_IGN]
             self._previous = {number: signal.signal(number, self._remember) for number in heeded}
@@ -56,8 +58,11 @@ class StopSignals:
         self._previous = {}
 
     def _remember(self, number: int, frame: FrameType | None) -> None:
-        self.received = number
         self._restore()
+        if os.getpid() != self._process:  # forked meanwhile, such as a data worker, and to end as if nobody listened
+            os.kill(os.getpid(), number)
+            return
+        self.received = number
         # Not by the logger: it may be in the middle of a line of its own.
         name = signal.Signals(number).name
         os.write(2, f'\n{name}: saving at the end of this step; once more ends the program at once\n'.encode())

@@ -1,5 +1,6 @@
 """What a sample draws follows from seed, epoch and record, whoever makes it; and any position is reached unread."""
 
+import multiprocessing
 import random
 
 import numpy as np
@@ -81,3 +82,15 @@ def test_data_that_gives_up_says_so_in_its_own_words(workers):
     with pytest.raises(DataError) as error:
         list(TrainBatches(loader, seed=1).epoch(0, 0))
     assert str(error.value) == 'data.json: nothing is left'
+
+
+def test_closing_ends_workers_that_would_stay():
+    loader = DataLoader(Draws(), batch_size=2, num_workers=1, persistent_workers=True, collate_fn=list)
+    batches = TrainBatches(loader, seed=1)
+    epoch = batches.epoch(0, 0)
+    next(epoch)
+    (worker,) = multiprocessing.active_children()
+    epoch.close()
+    batches.close()
+    worker.join(timeout=30)
+    assert worker.exitcode is not None

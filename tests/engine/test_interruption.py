@@ -1,8 +1,10 @@
 """A signal is remembered until the step is done; the second one is not."""
 
+import multiprocessing
 import os
 import signal
 import threading
+import time
 
 import pytest
 
@@ -61,3 +63,20 @@ def test_outside_the_main_thread_nothing_is_caught():
 def test_the_exit_code_is_the_shells():
     assert TrainingInterrupted('', signal.SIGTERM).exit_code == 143
     assert TrainingInterrupted('', signal.SIGINT).exit_code == 130
+
+
+def test_a_process_that_was_forked_meanwhile_ends_as_usual():
+    fork = multiprocessing.get_context('fork')
+    ready = fork.Event()
+
+    def wait():
+        ready.set()
+        time.sleep(60)
+
+    with StopSignals():
+        child = fork.Process(target=wait)
+        child.start()
+        ready.wait()
+        child.terminate()
+        child.join(timeout=30)
+    assert child.exitcode == -signal.SIGTERM

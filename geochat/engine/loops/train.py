@@ -134,7 +134,7 @@ class TrainLoop(BaseLoop):
         runner.call_hook('before_train')
         runner.logger.info(self._describe())
         self._batches = TrainBatches(self.dataloader, self.seed)
-        with self._signals:
+        with self._signals, contextlib.closing(self._batches):
             while self._iter < self._max_iters and not self.stop_training:
                 self.run_epoch()
         runner.call_hook('after_train')
