@@ -4,7 +4,7 @@ import contextlib
 import math
 import signal
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any
 
@@ -190,22 +190,27 @@ class TrainLoop(BaseLoop):
         self.runner.call_hook('before_train_epoch')
         self.runner.model.train()
         self._go_on_with_random_state()
-        batches = self._batches.epoch(self._epoch, done * self.accumulation)
-        for _ in range(done, self.steps_per_epoch):
-            begin = time.perf_counter()
-            drawn = list(islice(batches, self.accumulation))
-            self.data_seconds = time.perf_counter() - begin
-            self.run_iter(drawn)
-            if self._is_time_to_validate():
-                self._validate()
-            self._stop_signal = self._agree_on_signal()
-            self.runner.call_hook('after_step')
-            if self.is_interrupted:
-                raise TrainingInterrupted(self._say_how_to_go_on(), self._stop_signal)
-            if self._iter >= self._max_iters or self.stop_training:
-                break
+        # Closed here, an error's traceback does not keep the data workers alive.
+        with contextlib.closing(self._batches.epoch(self._epoch, done * self.accumulation)) as batches:
+            for _ in range(done, self.steps_per_epoch):
+                self._step(batches)
+                if self._iter >= self._max_iters or self.stop_training:
+                    break
         self.runner.call_hook('after_train_epoch')
         self._epoch += 1
+
+    def _step(self, batches: Iterator[Mapping[str, Any]]) -> None:
+        """Draw the micro-batches of a step, make it, and do what follows it."""
+        begin = time.perf_counter()
+        drawn = list(islice(batches, self.accumulation))
+        self.data_seconds = time.perf_counter() - begin
+        self.run_iter(drawn)
+        if self._is_time_to_validate():
+            self._validate()
+        self._stop_signal = self._agree_on_signal()
+        self.runner.call_hook('after_step')
+        if self.is_interrupted:
+            raise TrainingInterrupted(self._say_how_to_go_on(), self._stop_signal)
 
     def run_iter(self, batches: Sequence[Mapping[str, Any]]) -> None:
         """Make one optimizer step of the micro-batches of this rank."""
