@@ -416,7 +416,7 @@ def collate_for_peer(samples: list[dict[str, Any]]) -> dict[str, Any]:
 def run_peer(job: Job, gate: Any) -> None:
     """Train with Hugging Face's Trainer, a step each time the gate opens."""
     import torch
-    from transformers import Trainer, TrainerCallback, TrainingArguments
+    from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments
     from transformers.trainer_pt_utils import LengthGroupedSampler
 
     shape = SHAPES[job.shape]
@@ -469,6 +469,7 @@ def run_peer(job: Job, gate: Any) -> None:
             data_collator=collate_for_peer,
             callbacks=[GateCallback()],
         )
+        trainer.remove_callback(PrinterCallback)
         gate.step_done()
         trainer.train()
 
