@@ -49,7 +49,8 @@ def test_whatever_is_imported_is_declared():
     distributions = packages_distributions()
     undeclared = {}
     for path in python_files('geochat', 'tools', 'benchmarks'):
-        for module in imported_modules(path) - set(sys.stdlib_module_names) - {'geochat'}:
+        beside = {sibling.stem for sibling in path.parent.glob('*.py')}
+        for module in imported_modules(path) - set(sys.stdlib_module_names) - beside - {'geochat'}:
             names = {canonicalize_name(name) for name in distributions.get(module, [module])}
             if not names & requirements:
                 undeclared.setdefault(module, str(path.relative_to(ROOT)))

@@ -16,6 +16,7 @@ def losses(folder, **loader):
     cfg.train_dataloader.update(batch_size=4, sampler=dict(GROUPED), **loader)
     cfg.default_hooks.checkpoint = None
     cfg.val_dataloader = cfg.val_cfg = None
+    cfg.experiment_name = f'{folder.parent.name}_{folder.name}'  # by the second, two quick runs would share their log
     runner = build_runner(cfg)
     runner.train()
     return list(runner.message_hub.get_scalar('train/loss').data[0]), runner
