@@ -52,6 +52,9 @@ def run_tool(work: Callable[[], None]) -> None:
     try:
         work()
     except TrainingInterrupted as end:
+        from geochat.engine.distributed import close_process_group
+
+        close_process_group()
         print(end, file=sys.stderr)
         sys.exit(end.exit_code)
     except (OSError, RuntimeError, ValueError) as error:

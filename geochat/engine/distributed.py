@@ -122,6 +122,9 @@ def _first_machine(machines: str) -> str:
 
 
 def close_process_group() -> None:
-    """Close the default process group if it is open, at the orderly end of a program."""
+    """Close the process groups if they are open, at the orderly end of a program.
+
+    A process that ends with DeepSpeed's groups open is aborted now and then by a thread of theirs (exit code -6).
+    """
     if distributed.is_initialized():
         distributed.destroy_process_group()

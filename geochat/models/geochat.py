@@ -102,7 +102,8 @@ class GeoChat(BaseModel):
             return generate(self, {**prompts, 'pixels': pixels, 'image_index': image_index})
         features = self.encode_images(pixels, image_index)
         spliced = self.splice(input_ids, attention_mask, features, labels, documents, branches)
-        states = self.llm.hidden_states(spliced.embeds, *_attention(spliced))
+        needed = _predicting(spliced.labels) if mode == 'loss' else None
+        states = self.llm.hidden_states(spliced.embeds, *_attention(spliced), needed=needed)
         if mode == 'loss':
             return self.loss(states, spliced.labels)
         if mode == 'tensor':
@@ -194,12 +195,19 @@ class GeoChat(BaseModel):
         Returns:
             ``loss``, the mean over the supervised tokens (0 if there are none), and ``num_supervised``, their number.
         """
-        targets = labels[:, 1:]
-        supervised = targets != IGNORE_INDEX
-        logits = self.llm.logits(states[:, :-1][supervised])
-        total = nn.functional.cross_entropy(logits, targets[supervised], reduction='sum')
-        count = supervised.sum()
+        predicting = _predicting(labels)
+        logits = self.llm.logits(states[predicting])
+        targets = labels[:, 1:][predicting[:, :-1]]
+        total = nn.functional.cross_entropy(logits, targets, reduction='sum')
+        count = predicting.sum()
         return {'loss': total / count.clamp(min=1), 'num_supervised': count.to(total.dtype)}
+
+
+def _predicting(labels: torch.Tensor) -> torch.Tensor:
+    """Tell which tokens are followed by a supervised one, which their states predict: (B, S) bool."""
+    predicting = torch.zeros_like(labels, dtype=torch.bool)
+    predicting[:, :-1] = labels[:, 1:] != IGNORE_INDEX
+    return predicting
 
 
 def _attention(spliced: Spliced) -> tuple[torch.Tensor | Layout, torch.Tensor]:

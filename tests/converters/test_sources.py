@@ -183,7 +183,7 @@ SAVES_WITH_DEEPSPEED = """
 import sys
 sys.path.insert(0, sys.argv[1])
 import deepspeed, torch
-from geochat.engine.distributed import open_process_group
+from geochat.engine.distributed import close_process_group, open_process_group
 from small_parts import small_model
 deepspeed.ops.__compatible_ops__['deepspeed_shm_comm'] = False
 open_process_group('pytorch')
@@ -195,6 +195,7 @@ for stage in (2, 3):
     config = {'train_micro_batch_size_per_gpu': 1, 'zero_optimization': {'stage': stage}}
     engine, *_ = deepspeed.initialize(model=model, optimizer=torch.optim.AdamW(groups), config=config)
     engine.save_checkpoint(sys.argv[2], tag=f'stage_{stage}', client_state={'log': Exception('not a tensor')})
+close_process_group()
 """
 
 

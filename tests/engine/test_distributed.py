@@ -94,8 +94,10 @@ def test_processes_that_nobody_launched(launcher, message):
 def test_two_tasks_of_slurm_meet_on_cpus(free_port):
     """As ``srun --ntasks=2`` starts them; here by hand."""
     code = (
-        'import torch; from torch import distributed as d; from geochat.engine.distributed import open_process_group;'
-        "open_process_group('slurm'); t = torch.tensor(d.get_rank() + 1.0); d.all_reduce(t); print(t.item())"
+        'import torch; from torch import distributed as d;'
+        'from geochat.engine.distributed import close_process_group, open_process_group;'
+        'open_process_group("slurm"); t = torch.tensor(d.get_rank() + 1.0); d.all_reduce(t); print(t.item());'
+        'close_process_group()'
     )
     processes = []
     for rank in range(2):

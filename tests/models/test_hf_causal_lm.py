@@ -86,3 +86,24 @@ def test_answers_end_with_end_of_text():
 def test_bad_settings_are_named(settings, error, message):
     with pytest.raises(error, match=message):
         HFCausalLM(**settings)
+
+
+@pytest.mark.parametrize('recompute', [False, True])
+def test_the_last_mlp_runs_on_needed_tokens_only_and_changes_nothing_for_them(recompute):
+    torch.manual_seed(0)
+    llm = HFCausalLM(LLM_CONFIG, gradient_checkpointing=recompute).train()
+    ids, positions = torch.randint(3, 400, (2, 6)), torch.arange(6)[None].expand(2, 6)
+    mask, needed = torch.ones_like(ids, dtype=torch.bool), torch.rand(2, 6) < 0.4
+    sizes, results = [], []
+    llm.model.get_decoder().layers[-1].mlp.gate_proj.register_forward_hook(
+        lambda _, inputs, output: sizes.append(inputs[0].shape[-2])
+    )
+    for rows in (None, needed):
+        llm.zero_grad()
+        states = llm.hidden_states(llm.embed(ids), mask, positions, needed=rows)[needed]
+        states.square().sum().backward()
+        results.append(
+            {'states': states.detach(), **{n: p.grad for n, p in llm.named_parameters() if p.grad is not None}}
+        )
+    torch.testing.assert_close(results[1], results[0])
+    assert set(sizes) == {6, int(needed.sum())}

@@ -87,6 +87,9 @@ class HFCausalLM(nn.Module):
             if lora is None:
                 raise ValueError('weights in 4 bits cannot be trained: the llm\'s "quantization" needs "lora"')
             quantize_linear_layers(self.model, **quantization)
+        self._needed: torch.Tensor | None = None
+        if not compile:  # a compiled layer has no room for hooks
+            self._spare_rows_of_last_layer()
         self.model.requires_grad_(not (frozen or lora))
         if lora is not None:
             add_lora(self.model, **lora)
@@ -132,7 +135,12 @@ class HFCausalLM(nn.Module):
         return self.model.get_input_embeddings()(ids)
 
     def hidden_states(
-        self, embeds: torch.Tensor, mask: torch.Tensor | Layout, positions: torch.Tensor, cache: Any = None
+        self,
+        embeds: torch.Tensor,
+        mask: torch.Tensor | Layout,
+        positions: torch.Tensor,
+        cache: Any = None,
+        needed: torch.Tensor | None = None,
     ) -> torch.Tensor:
         """Run the decoder.
 
@@ -142,6 +150,8 @@ class HFCausalLM(nn.Module):
                 :class:`~geochat.models.attention.Layout` of rows that hold several texts, without a cache.
             positions: (B, T) position of each token in its own sequence.
             cache: A transformers ``Cache`` to read and extend; None keeps none.
+            needed: (B, T) bool, the tokens whose states are used; the last layer's MLP is spared for the others, whose
+                states mean nothing. None needs all.
 
         Returns:
             (B, T, hidden_size), after the last norm.
@@ -157,7 +167,8 @@ class HFCausalLM(nn.Module):
                 f"packing and independent turns take texts of at most the LLM's sliding_window, {window} tokens, not "
                 f'{int(positions.max()) + 1}: lower max_length, or take collate_samples'
             )
-        # Set at every forward and left so: checkpointed layers look it up again in the backward pass.
+        # Set at every forward and left so: checkpointed layers look them up again in the backward pass.
+        self._needed = needed
         self.model.config._attn_implementation = choose_attention(self.attention, layout, embeds.device)
         settings = {} if layout is None else self._layout_settings(layout, embeds.dtype)
         output = self.model.get_decoder()(
@@ -168,6 +179,22 @@ class HFCausalLM(nn.Module):
             **{'attention_mask': mask, **settings},
         )
         return output.last_hidden_state
+
+    def _spare_rows_of_last_layer(self) -> None:
+        """Let the last layer's MLP, which treats each token alone, run on the needed tokens only."""
+        layers = getattr(self.model.get_decoder(), 'layers', None)  # a few families name them otherwise
+        if layers is not None and (mlp := getattr(layers[-1], 'mlp', None)) is not None:
+            mlp.register_forward_pre_hook(self._select_needed)
+            mlp.register_forward_hook(self._put_back_needed)
+
+    def _select_needed(self, _: nn.Module, inputs: tuple[torch.Tensor]) -> tuple[torch.Tensor]:
+        return inputs if self._needed is None else (inputs[0][self._needed][None],)
+
+    def _put_back_needed(self, _: nn.Module, __: Any, output: torch.Tensor) -> torch.Tensor:
+        if self._needed is None:
+            return output
+        whole = output.new_zeros(*self._needed.shape, output.shape[-1])
+        return whole.masked_scatter(self._needed[..., None], output)
 
     def _layout_settings(self, layout: Layout, dtype: torch.dtype) -> dict[str, Any]:
         """Tell the attention back end who sees whom, in its own form."""
