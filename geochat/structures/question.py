@@ -39,12 +39,14 @@ class ParsedAnswer:
             whose answers have no boxes.
         grounded: The codec's full reading, where the task has boxes.
         malformed: True if the answer is not of the form that the task asks for.
+        labels: The class of each box, for a task that asks for classes and boxes; None for others.
     """
 
     text: str
     boxes: np.ndarray | None = None
     grounded: GroundedText | None = None
     malformed: bool = False
+    labels: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,6 +59,10 @@ class Answer:
         text: The model's words.
         parsed: What the task prompt template read from them.
         image_size: Width and height in pixels of the original image; None without a picture.
+        tokens: How many tokens the model wrote; None if that is not known, as in a file of another program.
+        log_prob: Sum of their natural log-probabilities; None if not known.
+        box_scores: Confidence of each of the parsed boxes in [0, 1], the product of the probabilities of the tokens
+            that it was read from; None if not known.
     """
 
     question: Question
@@ -64,3 +70,6 @@ class Answer:
     text: str
     parsed: ParsedAnswer
     image_size: tuple[int, int] | None = None
+    tokens: int | None = None
+    log_prob: float | None = None
+    box_scores: tuple[float, ...] | None = None

@@ -45,14 +45,14 @@ def count_boxes(iou: np.ndarray, threshold: float) -> BoxCounts:
     )
 
 
-def grounding_scores(counts: Sequence[BoxCounts]) -> dict[str, float]:
-    """Sum up answers at one threshold.
+def grounding_ratios(counts: Sequence[BoxCounts]) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """Return what each answer adds to the scores at one threshold.
 
     Args:
-        counts: One for each expression; an answer without boxes has one too.
+        counts: One for each of N expressions; an answer without boxes has one too.
 
     Returns:
-        Shares between 0 and 1; 0 where there is nothing to divide by:
+        By score two float64 arrays (N,), what each answer adds above and below the line:
 
         - ``acc``: of the expressions that mean one object, those whose answer's first box is right. Left out if there
           are none.
@@ -61,22 +61,26 @@ def grounding_scores(counts: Sequence[BoxCounts]) -> dict[str, float]:
         - ``any_match_precision``: of all predicted boxes, those that reach the threshold with some box of the ground
           truth. Says nothing of objects that are missed, or named twice.
     """
-    single = [count.first_right for count in counts if count.truth == 1]
-    predicted = sum(count.predicted for count in counts)
-    truth = sum(count.truth for count in counts)
-    matched = sum(count.matched for count in counts)
-    exact = sum(count.matched == count.predicted == count.truth for count in counts)
-    scores = {'acc': share(sum(single), len(single))} if single else {}
+    columns = ('predicted', 'truth', 'matched', 'any_match', 'first_right')
+    table = np.array([[getattr(count, name) for name in columns] for count in counts], dtype=np.float64)
+    predicted, truth, matched, any_match, first_right = table.reshape(-1, len(columns)).T
+    is_single = (truth == 1).astype(np.float64)
+    ratios = {'acc': (first_right * is_single, is_single)} if is_single.any() else {}
     return {
-        **scores,
-        'precision': share(matched, predicted),
-        'recall': share(matched, truth),
-        'f1': share(2 * matched, predicted + truth),
-        'exact_set': share(exact, len(counts)),
-        'any_match_precision': share(sum(count.any_match for count in counts), predicted),
+        **ratios,
+        'precision': (matched, predicted),
+        'recall': (matched, truth),
+        'f1': (2 * matched, predicted + truth),
+        'exact_set': (((matched == predicted) & (matched == truth)).astype(np.float64), np.ones_like(truth)),
+        'any_match_precision': (any_match, predicted),
     }
 
 
-def share(part: int, whole: int) -> float:
+def grounding_scores(counts: Sequence[BoxCounts]) -> dict[str, float]:
+    """Sum up answers at one threshold: the quotients of :func:`grounding_ratios`, 0 where nothing is to divide by."""
+    return {name: share(above.sum(), below.sum()) for name, (above, below) in grounding_ratios(counts).items()}
+
+
+def share(part: float, whole: float) -> float:
     """Return part / whole, and 0 where there is no whole."""
-    return part / whole if whole else 0.0
+    return float(part / whole) if whole else 0.0

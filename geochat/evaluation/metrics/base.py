@@ -2,14 +2,20 @@
 
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
+import numpy as np
 from mmengine.dist import all_gather_object
 from mmengine.evaluator import BaseMetric
 
+from geochat.evaluation.functional import share
 from geochat.structures import Answer
 
 Result = dict[str, Any]
+
+Ratios = dict[str, tuple[np.ndarray, np.ndarray]]
+"""Scores by name, each as two float64 arrays (N,): what every question adds above and below a line. The score is the
+quotient of the two sums, 0 where there is nothing to divide by."""
 
 
 class AnswerMetric(BaseMetric):
@@ -19,13 +25,26 @@ class AnswerMetric(BaseMetric):
     does not matter how the questions were dealt out, and one that was answered twice to fill up a rank counts once.
 
     Args:
-        prefix: What the names of the scores begin with; None puts nothing before them.
+        protocol: One of :attr:`protocols`: ``'exact'``, or the name of a paper whose figures are to be compared with.
+        prefix: What the names of the scores begin with; None puts nothing before those of ``'exact'``, and the
+            protocol's name before those of another.
+
+    Attributes:
+        protocols: The protocols that the metric knows; ``docs/evaluation.md`` says what each does.
+
+    Raises:
+        ValueError: If there is no such protocol.
     """
 
     default_prefix = ''  # MMEngine warns where there is none
+    protocols: ClassVar[tuple[str, ...]] = ('exact',)
 
-    def __init__(self, prefix: str | None = None):
-        super().__init__(prefix=prefix)
+    def __init__(self, protocol: str = 'exact', prefix: str | None = None):
+        if protocol not in self.protocols:
+            known = ', '.join(map(repr, self.protocols))
+            raise ValueError(f'the protocol of {type(self).__name__} is one of {known}, not {protocol!r}')
+        self.protocol = protocol
+        super().__init__(prefix=prefix or (None if protocol == 'exact' else protocol))
 
     def process(self, data_batch: Any, data_samples: Sequence[Answer | Mapping[str, Any]]) -> None:
         """Take in answers.
@@ -54,8 +73,25 @@ class AnswerMetric(BaseMetric):
         """Return what counts of one answer: few plain values."""
 
     @abstractmethod
+    def ratios(self, results: Sequence[Result]) -> Ratios:
+        """Return what each question adds to the scores that are quotients of sums over the questions.
+
+        Shares, means, precision, recall and F1 are such scores; from these arrays come the scores of all questions, of
+        groups of them, and the intervals.
+        """
+
     def scores(self, results: Sequence[Result]) -> dict[str, float]:
-        """Sum up the results of all questions, or of a group of them."""
+        """Sum up the results of all questions, or of a group of them.
+
+        A metric adds here what is no quotient of sums, such as an average precision or a number of boxes.
+        """
+        return {
+            name: share(float(above.sum()), float(below.sum())) for name, (above, below) in self.ratios(results).items()
+        }
+
+    def of_answer(self, result: Result) -> dict[str, float]:
+        """Return what is told of a single answer beside it, such as whether it is right; nothing unless overridden."""
+        return {}
 
     def compute_metrics(self, results: Sequence[tuple[str, Result]]) -> dict[str, float]:
         """Sum up the results of all questions, and of each group if there are several of a kind.

@@ -3,8 +3,10 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
 from geochat.evaluation.functional import exact_match, normalize_text
-from geochat.evaluation.metrics.base import AnswerMetric, Result, look_up
+from geochat.evaluation.metrics.base import AnswerMetric, Ratios, Result, look_up
 from geochat.registry import METRICS
 from geochat.structures import Answer
 
@@ -25,7 +27,7 @@ class ExactMatch(AnswerMetric):
     """
 
     def __init__(self, normalization: str = 'compact', prefix: str | None = None):
-        super().__init__(prefix)
+        super().__init__(prefix=prefix)
         normalize_text('', normalization)
         self.normalization = normalization
 
@@ -34,6 +36,11 @@ class ExactMatch(AnswerMetric):
         accepted = look_up(answer, 'question', 'truth', 'text')
         return {'right': exact_match(look_up(answer, 'parsed', 'text'), accepted, self.normalization)}
 
-    def scores(self, results: Sequence[Result]) -> dict[str, float]:
+    def ratios(self, results: Sequence[Result]) -> Ratios:
         """Return the accuracy."""
-        return {'accuracy': sum(result['right'] for result in results) / len(results)}
+        right = np.array([result['right'] for result in results], dtype=np.float64)
+        return {'accuracy': (right, np.ones_like(right))}
+
+    def of_answer(self, result: Result) -> dict[str, float]:
+        """Return whether the answer is right, as 1 or 0."""
+        return {'right': float(result['right'])}

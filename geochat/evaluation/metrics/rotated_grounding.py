@@ -5,8 +5,8 @@ from typing import Any
 
 import numpy as np
 
-from geochat.evaluation.functional import BoxCounts, count_boxes, grounding_scores, pairwise_rotated_iou
-from geochat.evaluation.metrics.base import AnswerMetric, Result, look_up
+from geochat.evaluation.functional import BoxCounts, count_boxes, grounding_ratios, pairwise_rotated_iou
+from geochat.evaluation.metrics.base import AnswerMetric, Ratios, Result, look_up
 from geochat.registry import METRICS
 from geochat.structures import Answer
 
@@ -32,7 +32,7 @@ class RotatedGrounding(AnswerMetric):
     """
 
     def __init__(self, thresholds: Sequence[float] = (0.25, 0.5), iou: str = 'exact', prefix: str | None = None):
-        super().__init__(prefix)
+        super().__init__(prefix=prefix)
         for threshold in thresholds:
             if not 0 < threshold <= 1:
                 raise ValueError(f'a threshold is in (0, 1], not {threshold!r}')
@@ -50,15 +50,25 @@ class RotatedGrounding(AnswerMetric):
             'counts': [count_boxes(iou, threshold) for threshold in self.thresholds],
         }
 
+    def ratios(self, results: Sequence[Result]) -> Ratios:
+        """Return the scores ``NAME@THRESHOLD``."""
+        return {
+            f'{name}@{threshold:g}': ratio
+            for threshold, counts in zip(self.thresholds, self._by_threshold(results), strict=True)
+            for name, ratio in grounding_ratios(counts).items()
+        }
+
     def scores(self, results: Sequence[Result]) -> dict[str, float]:
-        """Return the scores ``NAME@THRESHOLD``, and the numbers of boxes."""
-        by_threshold: list[Sequence[BoxCounts]] = list(zip(*(result['counts'] for result in results), strict=True))
-        scores = {}
-        for threshold, counts in zip(self.thresholds, by_threshold, strict=True):
-            scores.update({f'{name}@{threshold:g}': value for name, value in grounding_scores(counts).items()})
-        scores['predicted_boxes'] = sum(count.predicted for count in by_threshold[0])
-        scores['true_boxes'] = sum(count.truth for count in by_threshold[0])
-        return scores
+        """Return the scores, and the numbers of boxes."""
+        counts = self._by_threshold(results)[0]
+        return {
+            **super().scores(results),
+            'predicted_boxes': sum(count.predicted for count in counts),
+            'true_boxes': sum(count.truth for count in counts),
+        }
+
+    def _by_threshold(self, results: Sequence[Result]) -> list[tuple[BoxCounts, ...]]:
+        return list(zip(*(result['counts'] for result in results), strict=True))
 
 
 def box_array(boxes: Any) -> np.ndarray:
