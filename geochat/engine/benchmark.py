@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 import geochat
-from geochat.engine.config import ConfigError, load_config
+from geochat.engine.config import OPTIONAL_BENCHMARK_KEYS, ConfigError, load_config
 from geochat.registry import BOX_CODECS, DATASETS, METRICS, TASK_PROMPT_TEMPLATES, near_misses
 from geochat.structures import Answer, Question
 
@@ -41,22 +41,31 @@ class Benchmark:
     Args:
         name: What the config calls it.
         reader: Its questions.
-        task: Puts them into words and reads the answers.
+        task: Puts them into words and reads the answers. Where questions of several types are asked in words of their
+            own, a mapping from each question's group ``type`` to the template of these questions.
         codec: The model's box language.
         metrics: What answers are scored by.
         max_new_tokens: Most tokens of an answer.
         shown: Names of the scores that stand in the table; None shows all but those of groups of questions.
+        headline: Names of the scores that get an interval; None: those that are shown.
+        version: Changed whenever the same answers would get other figures.
+        source: Where the files come from, in a line.
+        published: Figures that GeoChat's authors published, by the name of the score, in its unit.
     """
 
     def __init__(
         self,
         name: str,
         reader: 'BenchmarkReader',
-        task: 'TaskPrompt',
+        task: 'TaskPrompt | Mapping[str, TaskPrompt]',
         codec: 'BoxCodec',
         metrics: Sequence['BaseMetric'],
         max_new_tokens: int = DEFAULT_MAX_NEW_TOKENS,
         shown: Sequence[str] | None = None,
+        headline: Sequence[str] | None = None,
+        version: int = 1,
+        source: str = '',
+        published: Mapping[str, float] | None = None,
     ):
         self.name = name
         self.reader = reader
@@ -65,14 +74,30 @@ class Benchmark:
         self.metrics = metrics
         self.max_new_tokens = max_new_tokens
         self.shown = shown
+        self.headline = headline
+        self.version = version
+        self.source = source
+        self.published = dict(published or {})
 
     def prompt(self, question: Question, image_size: tuple[int, int] | None) -> str:
         """Put a question into the user's words, without the image placeholders."""
-        return self.task.render(question.query, self.codec, image_size)
+        return self._task_of(question).render(question.query, self.codec, image_size)
 
     def answer(self, question: Question, prompt: str, text: str, image_size: tuple[int, int] | None) -> Answer:
         """Read a model's words as an answer."""
-        return Answer(question, prompt, text, self.task.parse(text, self.codec, image_size), image_size)
+        parsed = self._task_of(question).parse(text, self.codec, image_size)
+        return Answer(question, prompt, text, parsed, image_size)
+
+    def _task_of(self, question: Question) -> 'TaskPrompt':
+        if not isinstance(self.task, Mapping):
+            return self.task
+        kind = question.groups.get('type')
+        if kind not in self.task:
+            known = ', '.join(map(repr, self.task))
+            raise ConfigError(
+                f'benchmarks.{self.name}.task has {known}, but none for the type {kind!r} of question {question.id!r}'
+            )
+        return self.task[kind]
 
     def score(self, answers: Sequence[Answer]) -> Scores:
         """Score all answers of the benchmark."""
@@ -144,8 +169,9 @@ def build_benchmarks(
     """Build benchmarks from a config.
 
     Args:
-        benchmarks: Settings by name: ``reader``, ``task``, ``metrics`` and, as :class:`Benchmark` takes them,
-            ``max_new_tokens`` and ``shown``.
+        benchmarks: Settings by name: ``reader``, ``task`` (the name of a task prompt template, or such names by the
+            questions' type), ``metrics`` and what else :class:`Benchmark` takes of
+            :data:`~geochat.engine.config.OPTIONAL_BENCHMARK_KEYS`.
         task_prompts: Settings of the task prompt templates by task.
         box_codec: Settings of the box codec.
         names: Which benchmarks; None takes all.
@@ -162,11 +188,19 @@ def build_benchmarks(
     for name in names or benchmarks:
         settings = benchmarks[name]
         reader = DATASETS.build(dict(settings['reader']))
-        task = TASK_PROMPT_TEMPLATES.build(dict(task_prompts[settings['task']]))
+        task = _build_task(settings['task'], task_prompts)
         metrics = [METRICS.build(dict(metric)) for metric in settings['metrics']]
-        further = {key: settings[key] for key in ('max_new_tokens', 'shown') if key in settings}
+        further = {key: settings[key] for key in OPTIONAL_BENCHMARK_KEYS if key in settings}
         built.append(Benchmark(name, reader, task, codec, metrics, **further))
     return built
+
+
+def _build_task(
+    task: str | Mapping[str, str], task_prompts: Mapping[str, Mapping[str, Any]]
+) -> 'TaskPrompt | dict[str, TaskPrompt]':
+    if isinstance(task, Mapping):
+        return {kind: _build_task(name, task_prompts) for kind, name in task.items()}
+    return TASK_PROMPT_TEMPLATES.build(dict(task_prompts[task]))
 
 
 def write_predictions(answers: Mapping[str, Sequence[Answer]], path: Path) -> None:

@@ -49,7 +49,10 @@ DATALOADER_KEYS = (
 )
 """Settings of a data loader: MMEngine's seven, then those of PyTorch's ``DataLoader``."""
 
-BENCHMARK_KEYS = ('reader', 'task', 'metrics', 'max_new_tokens', 'shown')
+OPTIONAL_BENCHMARK_KEYS = ('max_new_tokens', 'shown', 'headline', 'version', 'source', 'published')
+"""Settings that a benchmark may leave out."""
+
+BENCHMARK_KEYS = ('reader', 'task', 'metrics', *OPTIONAL_BENCHMARK_KEYS)
 """Settings of a benchmark."""
 
 REGISTRY_OF_KEY: dict[str, Registry] = {
@@ -295,11 +298,11 @@ def check_keys(cfg: Config) -> None:
                 hint = f'; did you mean benchmarks.{near[0]}?' if near else ''
                 raise ConfigError(f'{place} has no {key!r}{hint}')
         prompts = cfg.get('task_prompts') or {}
-        if benchmark['task'] not in prompts:
-            known = near_misses(benchmark['task'], prompts) or sorted(prompts)
-            raise ConfigError(
-                f'{place}.task: there is no {benchmark["task"]!r} in task_prompts, but {", ".join(known)}'
-            )
+        task = benchmark['task']
+        for name in task.values() if isinstance(task, Mapping) else (task,):
+            if name not in prompts:
+                known = near_misses(name, prompts) or sorted(prompts)
+                raise ConfigError(f'{place}.task: there is no {name!r} in task_prompts, but {", ".join(known)}')
 
 
 def _check_known(place: str, settings: Mapping[str, Any], known: Sequence[str]) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -41,6 +42,24 @@ def test_a_benchmark_asks_reads_and_scores(benchmarks):
     assert scene.score(said) == {'right': 2 / 3}
     assert scene.score(said) == {'right': 2 / 3}  # a metric keeps nothing from one scoring to the next
     assert (scene.max_new_tokens, benchmarks['refer'].max_new_tokens) == (8, 8)
+
+
+def test_questions_of_several_types_may_have_a_task_each(tmp_path):
+    cfg = small_run(tmp_path)
+    cfg.task_prompts.grounding = {'type': 'GroundingPrompt'}
+    settings = cfg.benchmarks.refer
+    settings.update(
+        task={'ref': 'refer', 'grounding': 'grounding'}, version=3, source='a place', published={'acc@0.5': 0.1}
+    )
+    (refer,) = build_benchmarks(cfg.benchmarks, cfg.task_prompts, cfg.box_codec, ['refer'])
+    assert (refer.version, refer.source, refer.published, refer.headline) == (3, 'a place', {'acc@0.5': 0.1}, None)
+    ref, *_ = refer.reader
+    grounding = replace(ref, groups={'type': 'grounding'})
+    assert refer.prompt(ref, (28, 28)) == '[refer] Give me the location of <p> the red ship </p>'
+    assert refer.prompt(grounding, (28, 28)) == '[grounding] the red ship'
+    assert len(refer.answer(grounding, '', BOX, (28, 28)).parsed.boxes) == 1
+    with pytest.raises(ConfigError, match=r"refer\.task has 'ref', 'grounding', but none for the type 'x' of .*'r0'"):
+        refer.prompt(replace(ref, groups={'type': 'x'}), (28, 28))
 
 
 def test_the_most_frequent_true_answer(benchmarks):

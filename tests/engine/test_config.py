@@ -163,8 +163,9 @@ def test_a_benchmark_needs_its_three_settings_and_a_known_task():
         change_config(
             Config({'benchmarks': {'refer': whole, 'reffer': {'task': 'refer'}}, 'task_prompts': prompts}), ()
         )
-    with pytest.raises(ConfigError, match=r"there is no 'reffer' in task_prompts, but refer"):
-        change_config(Config({'benchmarks': {'a': {**whole, 'task': 'reffer'}}, 'task_prompts': prompts}), ())
+    for task in ('reffer', {'ref': 'refer', 'grounding': 'reffer'}):
+        with pytest.raises(ConfigError, match=r"there is no 'reffer' in task_prompts, but refer"):
+            change_config(Config({'benchmarks': {'a': {**whole, 'task': task}}, 'task_prompts': prompts}), ())
 
 
 def test_a_changed_type_drops_the_old_settings_and_says_which(codecs, caplog):

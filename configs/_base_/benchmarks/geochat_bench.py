@@ -28,7 +28,7 @@ benchmarks = dict(
         task='scene',
         metrics=[dict(type=ExactMatch)],
     ),
-    lrben=dict(
+    rsvqa_lrben=dict(
         reader=dict(
             type=VQABenchmark,
             data_file='data/GeoChat-Bench/lrben.jsonl',
@@ -39,7 +39,7 @@ benchmarks = dict(
         task='vqa',
         metrics=[dict(type=ExactMatch)],
     ),
-    hrben=dict(
+    rsvqa_hrben=dict(
         reader=dict(
             type=VQABenchmark,
             data_file='data/GeoChat-Bench/hrben.jsonl',
@@ -50,24 +50,13 @@ benchmarks = dict(
         task='vqa',
         metrics=[dict(type=ExactMatch)],
     ),
-    refer=dict(
+    referring=dict(
         reader=dict(
             type=ReferringBenchmark,
             data_file='data/GeoChat-Bench/referring.jsonl',
             image_source=dict(type=ImageFolder, root='data/GeoChat_Instruct/images'),
-            types=('ref',),
         ),
-        task='refer',
-        metrics=[dict(type=RotatedGrounding)],
-    ),
-    grounding=dict(
-        reader=dict(
-            type=ReferringBenchmark,
-            data_file='data/GeoChat-Bench/referring.jsonl',
-            image_source=dict(type=ImageFolder, root='data/GeoChat_Instruct/images'),
-            types=('grounding',),
-        ),
-        task='grounding',
+        task=dict(ref='refer', grounding='grounding'),
         metrics=[dict(type=RotatedGrounding)],
     ),
 )
