@@ -1,5 +1,11 @@
 """The arithmetic of the metrics: pure functions on arrays and texts."""
 
+from geochat.evaluation.functional.bootstrap import (
+    RESAMPLES,
+    Resamples,
+    percentile_interval,
+    resampled_ratios,
+)
 from geochat.evaluation.functional.grounding import (
     BoxCounts,
     count_boxes,
@@ -13,7 +19,9 @@ from geochat.evaluation.functional.text import NORMALIZATIONS, exact_match, norm
 
 __all__ = [
     'NORMALIZATIONS',
+    'RESAMPLES',
     'BoxCounts',
+    'Resamples',
     'box_corners',
     'count_boxes',
     'exact_match',
@@ -22,6 +30,8 @@ __all__ = [
     'match_boxes',
     'normalize_text',
     'pairwise_rotated_iou',
+    'percentile_interval',
+    'resampled_ratios',
     'rotated_iou',
     'share',
 ]

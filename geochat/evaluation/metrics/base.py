@@ -8,7 +8,7 @@ import numpy as np
 from mmengine.dist import all_gather_object
 from mmengine.evaluator import BaseMetric
 
-from geochat.evaluation.functional import share
+from geochat.evaluation.functional import RESAMPLES, Resamples, percentile_interval, resampled_ratios, share
 from geochat.structures import Answer
 
 Result = dict[str, Any]
@@ -21,8 +21,8 @@ quotient of the two sums, 0 where there is nothing to divide by."""
 class AnswerMetric(BaseMetric):
     """A metric of a model's answers to a benchmark's questions.
 
-    Each answer gives one small result of plain values. The results of all ranks are joined by the question's id, so it
-    does not matter how the questions were dealt out, and one that was answered twice to fill up a rank counts once.
+    Each answer gives one small result. The results of all ranks are joined by the question's id, so it does not matter
+    how the questions were dealt out, and one that was answered twice to fill up a rank counts once.
 
     Args:
         protocol: One of :attr:`protocols`: ``'exact'``, or the name of a paper whose figures are to be compared with.
@@ -56,21 +56,32 @@ class AnswerMetric(BaseMetric):
         Raises:
             ValueError: If an answer or its question lacks what the metric compares; the message names the question.
         """
+        ids, results = [], []
         for sample in data_samples:
             question_id = look_up(sample, 'question', 'id')
             result = {
                 'groups': dict(look_up(sample, 'question', 'groups')),
+                'images': tuple(look_up(sample, 'question', 'images')),
                 'malformed': bool(look_up(sample, 'parsed', 'malformed')),
             }
             try:
                 result.update(self.result(sample))
             except (KeyError, TypeError, ValueError) as error:
                 raise ValueError(f'question {question_id!r} cannot be scored: {error}') from error
-            self.results.append((question_id, result))
+            ids.append(question_id)
+            results.append(result)
+        self.complete(results)
+        self.results.extend(zip(ids, results, strict=True))
 
     @abstractmethod
     def result(self, answer: Answer | Mapping[str, Any]) -> Result:
-        """Return what counts of one answer: few plain values."""
+        """Return what counts of one answer: few plain values, or small arrays."""
+
+    def complete(self, results: Sequence[Result]) -> None:
+        """Change the results of some answers in place, once :meth:`result` has given them.
+
+        Nothing unless overridden: for what is quicker to work out for many answers at once.
+        """
 
     @abstractmethod
     def ratios(self, results: Sequence[Result]) -> Ratios:
@@ -88,6 +99,13 @@ class AnswerMetric(BaseMetric):
         return {
             name: share(float(above.sum()), float(below.sum())) for name, (above, below) in self.ratios(results).items()
         }
+
+    def resampled_scores(self, results: Sequence[Result], resamples: Resamples) -> dict[str, np.ndarray]:
+        """Return the scores that get an interval, of each resample of the questions: by name an array (resamples,).
+
+        A metric adds here what :meth:`scores` adds and can be had from sums over the questions.
+        """
+        return resampled_ratios(self.ratios(results), resamples)
 
     def of_answer(self, result: Result) -> dict[str, float]:
         """Return what is told of a single answer beside it, such as whether it is right; nothing unless overridden."""
@@ -108,16 +126,49 @@ class AnswerMetric(BaseMetric):
         """
         if not results:
             raise ValueError(f'{type(self).__name__} has no answers to score')
-        joined: dict[str, Result] = {}
-        for question_id, result in results:
-            joined.setdefault(question_id, result)
-        chosen = list(joined.values())
+        chosen = _joined(results)
         malformed = sum(result['malformed'] for result in chosen)
         scores = {**self.scores(chosen), 'questions': len(chosen), 'malformed': malformed}
         for name, members in _groups(chosen).items():
             scores.update({f'{name}/{key}': value for key, value in self.scores(members).items()})
             scores[f'{name}/questions'] = len(members)
         return scores
+
+    def intervals(
+        self,
+        results: Sequence[tuple[str, Result]],
+        names: Sequence[str] | None = None,
+        resamples: int = RESAMPLES,
+        seed: int = 0,
+    ) -> dict[str, tuple[float, float]]:
+        """Return 95 % bootstrap intervals of scores.
+
+        Pictures are drawn with all their questions, a question without a picture alone; see
+        :class:`~geochat.evaluation.functional.Resamples`. For a group of questions, the group's are drawn.
+
+        Args:
+            results: As for :meth:`compute_metrics`.
+            names: Which scores, named as :meth:`compute_metrics` does, those of groups included; None takes all of all
+                questions.
+            resamples: How many resamples.
+            seed: Seed of their random numbers.
+
+        Returns:
+            Lower and upper end by score. Left out are scores of other metrics, those that are no shares or means, such
+            as numbers of boxes, and those of one picture alone.
+        """
+        chosen = _joined(results)
+        found: dict[str, tuple[float, float]] = {}
+        for group, members in {'': chosen, **_groups(chosen)}.items():
+            prefix = f'{group}/' if group else ''
+            wanted = None if names is None else {n.removeprefix(prefix) for n in names if n.startswith(prefix)}
+            clusters = _clusters(members)
+            if (wanted is None and group) or (wanted is not None and not wanted) or clusters.max(initial=0) == 0:
+                continue
+            for name, values in self.resampled_scores(members, Resamples(clusters, resamples, seed)).items():
+                if wanted is None or name in wanted:
+                    found[prefix + name] = percentile_interval(values)
+        return found
 
     def evaluate(self, size: int) -> dict[str, float]:
         """Join the results of all ranks and sum them up.
@@ -155,6 +206,21 @@ def look_up(value: Any, *names: str) -> Any:
         except (KeyError, AttributeError) as error:
             raise ValueError(f'an answer has no {".".join(names[: depth + 1])}') from error
     return value
+
+
+def _joined(results: Sequence[tuple[str, Result]]) -> list[Result]:
+    """Return one result a question, sorted by id, so that it does not matter how the questions were dealt out."""
+    joined: dict[str, Result] = {}
+    for question_id, result in results:
+        joined.setdefault(question_id, result)
+    return [joined[question_id] for question_id in sorted(joined)]
+
+
+def _clusters(results: Sequence[Result]) -> np.ndarray:
+    """Number the pictures of questions: int64 array (N,); a question without one has a number of its own."""
+    numbers: dict[Any, int] = {}
+    keys = [result['images'] or place for place, result in enumerate(results)]
+    return np.array([numbers.setdefault(key, len(numbers)) for key in keys], dtype=np.int64)
 
 
 def _groups(results: Sequence[Result]) -> dict[str, list[Result]]:

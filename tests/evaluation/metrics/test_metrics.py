@@ -137,6 +137,38 @@ def test_ranks_are_joined_by_the_question_s_id(monkeypatch):
     assert metric.evaluate(4) == score_alone()
 
 
+def test_intervals_are_those_of_the_scores_that_are_shares():
+    metric = RotatedGrounding(thresholds=[0.6])
+    apart = [
+        dataclasses.replace(sample, question=dataclasses.replace(sample.question, images=(f'{number}.png',)))
+        for number, sample in enumerate(BOXES)
+    ]
+    metric.process(None, apart)
+    scores, intervals = metric.compute_metrics(metric.results), metric.intervals(metric.results)
+    assert {'f1@0.6', 'acc@0.6'} <= set(intervals) <= set(scores)
+    assert not {'questions', 'true_boxes', 'size=small/f1@0.6'} & set(intervals)
+    for name, (low, high) in intervals.items():
+        assert 0 <= low <= scores[name] <= high <= 1
+    assert metric.intervals(metric.results[::-1]) == intervals  # however the questions were dealt out
+    assert set(metric.intervals(metric.results, ['f1@0.6', 'size=small/f1@0.6', 'rouge1'])) == {
+        'f1@0.6',
+        'size=small/f1@0.6',
+    }
+
+
+def test_questions_about_one_picture_alone_have_no_interval():
+    metric = ExactMatch()
+    metric.process(None, WORDS)
+    assert metric.intervals(metric.results) == {}
+    without = [
+        dataclasses.replace(sample, question=dataclasses.replace(sample.question, images=())) for sample in WORDS
+    ]
+    metric.results.clear()
+    metric.process(None, without)
+    low, high = metric.intervals(metric.results)['accuracy']
+    assert low < 0.5 < high
+
+
 def score_alone():
     metric = RotatedGrounding()
     metric.process(None, BOXES)
