@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from geochat.evaluation.functional import box_corners
+from geochat.structures.polygons import box_corners
 
 Color = tuple[int, int, int]
 

@@ -6,10 +6,10 @@ from typing import Any
 import numpy as np
 
 from geochat.datasets.benchmarks.base import BenchmarkReader, field, groups, image_name, text_field
-from geochat.datasets.polygons import polygons_to_boxes
 from geochat.datasets.transforms import image_size
 from geochat.registry import BOX_CODECS, DATASETS
 from geochat.structures import Question
+from geochat.structures.polygons import polygons_to_boxes
 
 
 @DATASETS.register_module()

@@ -3,26 +3,11 @@
 import numpy as np
 import shapely
 
+from geochat.structures.polygons import box_corners
+
 _GRID = 1e-13
 """Corners are snapped to this grid, where the longest side is 1. Without a grid GEOS (3.14.1) loses the intersection of
 one in a thousand pairs whose edges nearly coincide, as those of boxes in whole per cent often do."""
-
-_CORNERS = np.array([[-0.5, -0.5], [0.5, -0.5], [0.5, 0.5], [-0.5, 0.5]])
-
-
-def box_corners(boxes: np.ndarray) -> np.ndarray:
-    """Return the corners of rotated boxes.
-
-    Args:
-        boxes: (N, 5): cx, cy, w, h, angle in radians, clockwise on screen (y down).
-
-    Returns:
-        (N, 4, 2), clockwise on screen; the first is the top left corner of the box before it is turned.
-    """
-    offsets = _CORNERS * boxes[:, None, 2:4]
-    cos, sin = np.cos(boxes[:, 4, None]), np.sin(boxes[:, 4, None])
-    x, y = offsets[..., 0], offsets[..., 1]
-    return boxes[:, None, :2] + np.stack([x * cos - y * sin, x * sin + y * cos], axis=-1)
 
 
 def rotated_iou(boxes1: np.ndarray, boxes2: np.ndarray) -> np.ndarray:

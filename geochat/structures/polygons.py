@@ -1,9 +1,26 @@
-"""Ground truth that is given by its corners, as rotated boxes."""
+"""Rotated boxes as their corners, and polygons as rotated boxes."""
 
 from collections.abc import Sequence
 
 import numpy as np
 from shapely import MultiPoint
+
+_CORNERS = np.array([[-0.5, -0.5], [0.5, -0.5], [0.5, 0.5], [-0.5, 0.5]])
+
+
+def box_corners(boxes: np.ndarray) -> np.ndarray:
+    """Return the corners of rotated boxes.
+
+    Args:
+        boxes: (N, 5): cx, cy, w, h, angle in radians, clockwise on screen (y down).
+
+    Returns:
+        (N, 4, 2), clockwise on screen; the first is the top left corner of the box before it is turned.
+    """
+    offsets = _CORNERS * boxes[:, None, 2:4]
+    cos, sin = np.cos(boxes[:, 4, None]), np.sin(boxes[:, 4, None])
+    x, y = offsets[..., 0], offsets[..., 1]
+    return boxes[:, None, :2] + np.stack([x * cos - y * sin, x * sin + y * cos], axis=-1)
 
 
 def polygons_to_boxes(polygons: Sequence[np.ndarray]) -> np.ndarray:

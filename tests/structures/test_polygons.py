@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from shapely import MultiPoint, box
 from shapely.affinity import rotate
 
-from geochat.datasets.polygons import polygons_to_boxes
+from geochat.structures.polygons import polygons_to_boxes
 
 places = st.floats(-500, 2500)
 sides = st.floats(0.5, 900)
