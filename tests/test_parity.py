@@ -117,8 +117,8 @@ def test_sequence_lengths_and_last_logits_are_the_originals(model, expected, pro
 def test_greedy_answers_are_the_originals_alone_and_in_a_batch(model, expected, prompts):
     wanted = [single['greedy'] for single in expected['single']]
     most = max(map(len, wanted))
-    assert [generate(model, collate_samples([sample], 'left'), most)[0] for sample in prompts] == wanted
-    assert generate(model, collate_samples(prompts, 'left'), most) == wanted
+    assert [generate(model, collate_samples([sample], 'left'), most)[0].ids for sample in prompts] == wanted
+    assert [answer.ids for answer in generate(model, collate_samples(prompts, 'left'), most)] == wanted
 
 
 def test_the_loss_of_a_right_padded_batch_is_the_originals(model, expected):

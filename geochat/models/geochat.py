@@ -99,7 +99,8 @@ class GeoChat(BaseModel):
             from geochat.generation import generate
 
             prompts = {'input_ids': input_ids, 'attention_mask': attention_mask}
-            return generate(self, {**prompts, 'pixels': pixels, 'image_index': image_index})
+            answers = generate(self, {**prompts, 'pixels': pixels, 'image_index': image_index})
+            return [answer.ids for answer in answers]
         features = self.encode_images(pixels, image_index)
         spliced = self.splice(input_ids, attention_mask, features, labels, documents, branches)
         needed = _predicting(spliced.labels) if mode == 'loss' else None

@@ -46,7 +46,7 @@ def test_a_batch_answers_as_each_question_alone(runner):
     for benchmark in loop.benchmarks:
         prompts = Prompts(benchmark, loop.processor)
         loader = torch.utils.data.DataLoader(prompts, batch_size=1, collate_fn=lambda samples: samples)
-        alone = [generate(runner.model, collate_samples(samples, 'left'), 8)[0] for samples in loader]
+        alone = [generate(runner.model, collate_samples(samples, 'left'), 8)[0].ids for samples in loader]
         texts = [loop.processor.tokenizer.decode(ids, skip_special_tokens=True).strip() for ids in alone]
         assert [answer.text for answer in loop.ask(benchmark)] == texts
 

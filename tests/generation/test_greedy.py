@@ -1,10 +1,16 @@
 import random
 
+import pytest
 import torch
 from small_parts import small_model
 
-from geochat.generation import generate
+from geochat import generation
+from geochat.generation import Generated
 from geochat.structures import IMAGE_TOKEN_INDEX
+
+
+def generate(model, batch, max_new_tokens):
+    return [answer.ids for answer in generation.generate(model, batch, max_new_tokens)]
 
 
 def mixed_prompts(count):
@@ -65,6 +71,22 @@ def test_an_answer_stops_at_the_end_of_text_and_does_not_hold_up_the_others():
     assert stopped == [answer[: answer.index(end)] if end in answer else answer for answer in free]
 
 
+def test_log_probabilities_are_those_of_a_pass_over_the_whole_answer():
+    model, prompts = small_model(), list(mixed_prompts(3))
+    pixels = torch.randn(4, 3, 28, 28, generator=torch.Generator().manual_seed(1))
+    batch = left_padded(prompts, pixels)
+    model.llm.stop_ids = (generation.generate(model, batch, 9)[0].ids[4],)  # the first answer is short
+    answers, seen = generation.generate(model, batch, 9), 0
+    assert len(answers[0].ids) < len(answers[1].ids)
+    for prompt, answer in zip(prompts, answers, strict=True):
+        whole = left_padded([prompt + answer.ids], pixels[seen:])
+        seen += prompt.count(IMAGE_TOKEN_INDEX)
+        with torch.no_grad():
+            log_probs = model(**whole)[0].log_softmax(-1)[-len(answer.ids) - 1 : -1]
+        expected = log_probs.gather(1, torch.tensor(answer.ids)[:, None])[:, 0].tolist()
+        assert answer.log_probs == pytest.approx(expected, abs=1e-4)
+
+
 def test_no_token_is_made_where_none_is_allowed():
     model = small_model()
-    assert generate(model, left_padded([[1, 5], [1]], None), max_new_tokens=0) == [[], []]
+    assert generation.generate(model, left_padded([[1, 5], [1]], None), max_new_tokens=0) == [Generated([], [])] * 2

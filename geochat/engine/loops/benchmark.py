@@ -141,7 +141,7 @@ class BenchmarkLoop(BaseLoop):
         progress = _Progress(self.runner.logger, title, len(mine))
         for indices, batch in zip(batches, loader, strict=True):
             batch = model.data_preprocessor(batch, False)
-            for index, ids in zip(indices, generate(model, batch, benchmark.max_new_tokens), strict=True):
+            for index, (ids, _) in zip(indices, generate(model, batch, benchmark.max_new_tokens), strict=True):
                 yield index, self.processor.tokenizer.decode(ids, skip_special_tokens=True).strip()
             progress.advance(len(indices))
 

@@ -1,0 +1,44 @@
+"""How sure a model was of what it wrote: from the probabilities of tokens to confidences of boxes."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+
+def token_ends(ids: Sequence[int], tokenizer: Any) -> np.ndarray:
+    """Tell where in an answer's text each of its tokens ends.
+
+    Args:
+        ids: Token ids of the answer.
+        tokenizer: The tokenizer that decodes them.
+
+    Returns:
+        int64 array (T,): how many characters the text has after each token, the text being the decoded one without
+        special tokens and without white space around it.
+    """
+    # A token's characters depend on those before it (a space at the beginning, bytes of one character), so every
+    # beginning of the answer is decoded.
+    texts = [tokenizer.decode(ids[:count], skip_special_tokens=True) for count in range(1, len(ids) + 1)]
+    if not texts:
+        return np.zeros(0, dtype=np.int64)
+    before, after = len(texts[-1]) - len(texts[-1].lstrip()), len(texts[-1].strip())
+    lengths = np.array([len(text) - before for text in texts], dtype=np.int64)
+    # The first bytes of a character are decoded as marks of damage, which its last byte takes back.
+    return np.minimum.accumulate(lengths[::-1])[::-1].clip(0, after)
+
+
+def box_scores(spans: np.ndarray, ends: np.ndarray, log_probs: Sequence[float]) -> tuple[float, ...]:
+    """Return a confidence of each box: the product of the probabilities of the tokens that it was read from.
+
+    Args:
+        spans: int64 array (N, 2): the characters ``[start, end)`` of each box.
+        ends: int64 array (T,): where each token ends; see :func:`token_ends`.
+        log_probs: Natural log-probabilities of the T tokens.
+
+    Returns:
+        N numbers in [0, 1]. A token that reaches over the edge of a box counts for it.
+    """
+    starts = np.concatenate([[0], ends[:-1]])
+    of_box = (ends > spans[:, :1]) & (starts < spans[:, 1:]) & (ends > starts)
+    return tuple(np.exp(of_box @ np.asarray(log_probs, dtype=np.float64)).tolist())
