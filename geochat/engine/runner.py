@@ -8,11 +8,12 @@ from mmengine.config import Config
 from mmengine.model import MMDistributedDataParallel
 from mmengine.runner import FlexibleRunner, Runner
 from torch import nn
+from torch.utils.data import DataLoader
 
 from geochat.engine.checkpoint import load_saved_weights, load_start
 from geochat.engine.distributed import open_process_group
 from geochat.engine.run_checkpoint import find_checkpoint, resume_run, run_elsewhere
-from geochat.registry import STRATEGIES
+from geochat.registry import FUNCTIONS, STRATEGIES
 
 
 def _fill_with_weights(runner: Runner | FlexibleRunner, model: nn.Module) -> None:
@@ -28,8 +29,8 @@ def _fill_with_weights(runner: Runner | FlexibleRunner, model: nn.Module) -> Non
         runner.logger.info(str(load_saved_weights(model, runner.checkpoint, run_elsewhere(runner.cfg))))
 
 
-class _ResumesFromFolders:
-    """How both runners go on from a checkpoint of :mod:`geochat.engine.run_checkpoint`.
+class _GeoChatRunner:
+    """What both runners share: data loaders by short names, checkpoints of :mod:`geochat.engine.run_checkpoint`.
 
     Attributes:
         checkpoint: The folder that the run goes on from, until it has; None in a new run.
@@ -43,8 +44,20 @@ class _ResumesFromFolders:
             resume_run(self, self.checkpoint)
             self.checkpoint = None
 
+    @staticmethod
+    def build_dataloader(
+        dataloader: DataLoader | dict[str, Any], seed: int | None = None, diff_rank_seed: bool = False
+    ) -> DataLoader:
+        """Build a data loader; MMEngine's way takes its own functions only for the short name of a ``collate_fn``.
 
-class GeoChatRunner(_ResumesFromFolders, Runner):
+        See :meth:`mmengine.runner.Runner.build_dataloader`.
+        """
+        if isinstance(dataloader, dict) and isinstance(collate := dataloader.get('collate_fn'), dict):
+            dataloader = {**dataloader, 'collate_fn': {**collate, 'type': FUNCTIONS.resolve(collate['type'])}}
+        return Runner.build_dataloader(dataloader, seed, diff_rank_seed)
+
+
+class GeoChatRunner(_GeoChatRunner, Runner):
     """MMEngine's runner for one process or DDP."""
 
     def setup_env(self, env_cfg: dict[str, Any]) -> None:
@@ -75,7 +88,7 @@ class GeoChatRunner(_ResumesFromFolders, Runner):
         """Leave the model as it is: its weights are there since it was built."""
 
 
-class GeoChatFlexibleRunner(_ResumesFromFolders, FlexibleRunner):
+class GeoChatFlexibleRunner(_GeoChatRunner, FlexibleRunner):
     """MMEngine's runner for strategies such as DeepSpeed."""
 
     def build_strategy(self, strategy: dict[str, Any], **environment: Any) -> Any:
