@@ -1,11 +1,13 @@
 """Trains small models in a process of its own: ``run_toy.py RUNS`` with a JSON list of settings for the runner.
 
 Each run writes ``losses.json`` into its work directory: the losses of all its steps, and in ``held`` the share of the
-weights that this process held when the model was built; and ``weights.safetensors``.
+weights that this process held when the model was built; and ``weights.safetensors``. One that cannot write its
+checkpoint leaves ``error_RANK.txt`` of each process instead.
 """
 
 import json
 import os
+import resource
 import sys
 from pathlib import Path
 
@@ -23,11 +25,12 @@ def main() -> None:
 
 def train(name: str, settings: dict) -> None:
     from mmengine.config import Config
-    from mmengine.dist import is_main_process
+    from mmengine.dist import get_rank, is_main_process
     from safetensors.torch import save_file
     from toy_training import toy_config
 
     from geochat.engine.checkpoint import gather_tensors
+    from geochat.engine.files import WriteError
     from geochat.engine.loops.step import bare_model
     from geochat.engine.runner import GeoChatFlexibleRunner, GeoChatRunner
 
@@ -35,7 +38,12 @@ def train(name: str, settings: dict) -> None:
     settings = {**toy_config(), **settings, 'launcher': launcher, 'experiment_name': name}
     runner = (GeoChatFlexibleRunner if 'strategy' in settings else GeoChatRunner).from_cfg(Config(settings))
     held = share_held(runner.model)
-    runner.train()
+    try:
+        runner.train()
+    except WriteError as error:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+        (Path(settings['work_dir']) / f'error_{get_rank()}.txt').write_text(str(error))
+        return
     weights = gather_tensors(bare_model(runner.model).state_dict(keep_vars=True))
     if is_main_process():
         hub, folder = runner.message_hub, Path(settings['work_dir'])

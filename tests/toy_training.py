@@ -1,7 +1,10 @@
 """A language model of two layers and its data: enough to drive the loops, nothing of GeoChat in it."""
 
+import resource
+
 import torch
-from mmengine.dist import barrier
+from mmengine.dist import barrier, get_rank
+from mmengine.hooks import Hook
 from mmengine.model import BaseModel
 from torch import nn
 from torch.utils.data import Dataset
@@ -56,6 +59,22 @@ class ToyData(Dataset):
         labels = ids.clone()
         labels[0] = IGNORE_INDEX
         return {'input_ids': ids, 'labels': labels}
+
+
+class NoMoreRoom(Hook):
+    """Allows no file above some size from step 4 on, which fails as a full disk does: while a file is being written.
+
+    Args:
+        room: Bytes.
+        rank: Only there.
+    """
+
+    def __init__(self, room: int, rank: int = 0):
+        self.room, self.rank = room, rank
+
+    def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
+        if runner.iter + 1 == 4 and get_rank() == self.rank:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (self.room, resource.RLIM_INFINITY))
 
 
 def toy_collate(samples):

@@ -54,31 +54,40 @@ def replaced_folder(target: Path) -> Iterator[Path]:
     """
     new = target.with_name(target.name + UNFINISHED)
     _together(lambda: _make_empty(new))
-    failure = None
     try:
-        yield new
-    except WriteError as error:
-        failure = error
-    _fail_together(failure, new)
+        with failing_together():
+            yield new
+    except WriteError:
+        if is_main_process():
+            shutil.rmtree(new, ignore_errors=True)
+        raise
     _together(lambda: _put_in_place(new, target))
 
 
 def _together(action: Callable[[], None]) -> None:
     """Let the main process do something to the disk; what it fails of, all fail of."""
+    with failing_together():
+        if is_main_process():
+            try:
+                action()
+            except OSError as error:
+                raise WriteError(f'a folder cannot be written: {error}') from error
+
+
+@contextlib.contextmanager
+def failing_together() -> Iterator[None]:
+    """Let all ranks leave a block together; one that went on alone would wait for the others for ever.
+
+    Raises:
+        WriteError: On every rank, if the block could not write on any.
+    """
     failure = None
-    if is_main_process():
-        try:
-            action()
-        except OSError as error:
-            failure = WriteError(f'a folder cannot be written: {error}')
-    _fail_together(failure, None)
-
-
-def _fail_together(failure: WriteError | None, unfinished: Path | None) -> None:
+    try:
+        yield
+    except WriteError as error:
+        failure = error
     failures = [text for text in all_gather_object('' if failure is None else str(failure)) if text]
     if failures:
-        if unfinished is not None and is_main_process():
-            shutil.rmtree(unfinished, ignore_errors=True)
         raise WriteError(failures[0]) from failure
 
 

@@ -17,7 +17,7 @@ from mmengine.logging import print_log
 
 from geochat.engine.checkpoint import parts_elsewhere, write_model
 from geochat.engine.config import ConfigError
-from geochat.engine.files import UNFINISHED, WriteError, replaced_folder, written
+from geochat.engine.files import UNFINISHED, WriteError, failing_together, replaced_folder, written
 from geochat.engine.loops.step import bare_model
 from geochat.engine.randomness import random_state
 from geochat.models.partitioned import whole_shape
@@ -81,14 +81,13 @@ def _write(runner: 'Runner | FlexibleRunner', folder: Path, metrics: Mapping[str
         'random': all_gather_object(random_state()),
     }
     if hasattr(runner, 'strategy'):
-        write_model(model, run_parts(cfg), folder, whole=False, base=cfg.get('load_from'))
-        with written(folder / STATE):
+        with failing_together():  # the strategy lets its ranks wait for each other
+            write_model(model, run_parts(cfg), folder, whole=False, base=cfg.get('load_from'))
+        with failing_together(), written(folder / STATE):
             runner.strategy.save_checkpoint(str(folder / STATE), extra_ckpt=extra)
     else:
         _write_plain(runner, model, folder, extra)
     if is_main_process():
-        for script in folder.glob('zero_to_*.py'):  # DeepSpeed's; the weights are in model.safetensors already
-            script.unlink()
         sizes = {str(path.relative_to(folder)): path.stat().st_size for path in folder.rglob('*') if path.is_file()}
         content = {
             'loop': runner.train_loop.state_dict(),

@@ -5,7 +5,6 @@ import multiprocessing
 import os
 import random
 import re
-import resource
 import shutil
 import signal
 from pathlib import Path
@@ -15,7 +14,7 @@ import pytest
 import torch
 from mmengine.hooks import Hook
 from small_run import small_run
-from toy_training import ToyModel, toy_config, toy_val_dataloader
+from toy_training import NoMoreRoom, ToyModel, toy_config, toy_val_dataloader
 
 from geochat.apis import load_model
 from geochat.engine import ConfigError, build_runner
@@ -338,17 +337,6 @@ class TestModelFolder:
         runner.train()
         weights = load_model(tmp_path / 'run' / 'iter_2').state_dict()
         assert all(torch.equal(weights[name], tensor) for name, tensor in runner.model.state_dict().items())
-
-
-class NoMoreRoom(Hook):
-    """Allows no file above some size from step 4 on, which fails as a full disk does: while a file is being written."""
-
-    def __init__(self, room):
-        self.room = room
-
-    def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
-        if runner.iter + 1 == 4:
-            resource.setrlimit(resource.RLIMIT_FSIZE, (self.room, resource.RLIM_INFINITY))
 
 
 def train_without_room(runner, room, pipe):

@@ -109,6 +109,24 @@ def resumable_runs():
     return {f'saved_zero{n}': {**toy_settings(2), 'train_dataloader': loader, **zero(n)} for n in (2, 3)}
 
 
+NO_ROOM = {'weights': 0, 'state': 1}
+"""Trainings in which one rank cannot write: what, and which rank."""
+
+
+def runs_without_room():
+    """Return trainings whose second checkpoint fails on one rank."""
+    hooks = {**toy_config()['default_hooks'], 'logger': None}
+    return {
+        f'no_room_{name}': {
+            **toy_settings(2),
+            **zero(2),
+            'default_hooks': hooks,
+            'custom_hooks': [{'type': 'toy_training.NoMoreRoom', 'room': 100, 'rank': rank}],
+        }
+        for name, rank in NO_ROOM.items()
+    }
+
+
 @pytest.fixture(scope='module')
 def pair(tmp_path_factory):
     """Return the folder of the trainings on two processes, and the losses of each."""
@@ -116,8 +134,10 @@ def pair(tmp_path_factory):
     write_sources(folder)
     runs = {'validation': unequal_validation(), **uneven_runs(), **resumable_runs()}
     runs.update({f'from_{name}': loading_config(folder / name, **zero(3)) for name in SOURCES})
-    asked = [{**run, 'work_dir': str(folder / name)} for name, run in runs.items()]
+    failing = runs_without_room()
+    asked = [{**run, 'work_dir': str(folder / name)} for name, run in {**failing, **runs}.items()]
     losses, log = train_in_processes(asked, processes=2)
+    losses = losses[len(failing) :]
     assert all(losses), log[-6000:]
     return folder, dict(zip(runs, losses, strict=True))
 
@@ -224,6 +244,17 @@ def test_bfloat16(alone):
 @pytest.mark.slow
 def test_parts_of_another_precision_are_trained_in_that_of_the_run(alone):
     assert alone['zero3_mixed']['train/loss'] == pytest.approx(alone['zero2_mixed']['train/loss'], rel=1e-2)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(('name', 'file'), [('weights', 'model.safetensors'), ('state', 'training_state')])
+def test_a_disk_that_is_full_for_one_process_ends_both(pair, name, file):
+    """One that went on would wait for the other, in DeepSpeed, for half an hour."""
+    folder = pair[0] / f'no_room_{name}'
+    for rank in (0, 1):
+        error = (folder / f'error_{rank}.txt').read_text()
+        assert f'iter_4.unfinished/{file} cannot be written' in error and '--resume' in error
+    assert [path.name for path in folder.glob('iter_*')] == ['iter_2']
 
 
 @pytest.mark.slow

@@ -265,6 +265,17 @@ class DeepSpeedStrategy(mmengine_deepspeed.DeepSpeedStrategy):
         )
         return EngineWrapper(model=engine)
 
+    def save_checkpoint(self, filename: str, **settings: Any) -> None:
+        """Save; see :meth:`mmengine._strategy.DeepSpeedStrategy.save_checkpoint`.
+
+        Raises:
+            Exception: What kept this rank from writing, once the others wait for it no more.
+        """
+        engine = self.model.model
+        engine._copy_recovery_script = lambda folder: None  # the weights lie beside its files already
+        with late_write_errors(engine.checkpoint_engine):
+            super().save_checkpoint(filename, **settings)
+
     def _settle(self, model: nn.Module) -> None:
         """Give all weights the precision of the training, and all buffers of a spread model its device.
 
@@ -313,6 +324,30 @@ def engine_settings(
         'zero_force_ds_cpu_optimizer': False,  # PyTorch's AdamW updates on the CPU, too
     }
     return {**defaults, **further, 'zero_optimization': {'stage': zero_stage, **zero}}
+
+
+@contextlib.contextmanager
+def late_write_errors(checkpoint_engine: Any) -> Iterator[None]:
+    """Let the engine of DeepSpeed that writes files raise its first error when a block ends, not in it.
+
+    In between, the ranks wait for each other, and one that had left would never come.
+    """
+    errors: list[Exception] = []
+    save = checkpoint_engine.save
+
+    def save_or_note(*arguments: Any, **settings: Any) -> None:
+        try:
+            save(*arguments, **settings)
+        except Exception as error:  # a full disk makes PyTorch raise more than OSError
+            errors.append(error)
+
+    checkpoint_engine.save = save_or_note
+    try:
+        yield
+    finally:
+        checkpoint_engine.save = save
+    if errors:
+        raise errors[0]
 
 
 def check_hooks(hooks: Sequence[Any]) -> None:
