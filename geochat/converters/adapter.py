@@ -53,6 +53,16 @@ def read_adapter_config(folder: Path) -> dict[str, Any]:
     return {key: config.get(key, False) for key in SETTINGS}
 
 
+def peft_settings(lora: Mapping[str, Any]) -> dict[str, Any]:
+    """Name the settings of :func:`geochat.models.adapters.add_lora` as PEFT does."""
+    return {
+        'r': lora.get('r', 64),
+        'lora_alpha': lora.get('alpha', 16),
+        'use_dora': lora.get('dora', False),
+        'use_rslora': False,
+    }
+
+
 def adapter_weights(folder: Path) -> Iterator[tuple[str, torch.Tensor]]:
     """Read an adapter's weights, and the projector that the original saves beside it, under this project's names.
 
@@ -92,11 +102,11 @@ def check_adapter(model: nn.Module, settings: Mapping[str, Any], folder: Path) -
     layer = next((layer for _, layer in lora_layers(model)), None)
     wanted = f"the llm's lora=dict(r={settings['r']}, alpha={settings['lora_alpha']}, dora={settings['use_dora']})"
     if layer is None:
-        raise WeightsError(f'{str(folder)!r} is an adapter, but the model has none: set {wanted}')
+        raise WeightsError(f'{str(folder)!r} has adapters, but the model has none: set {wanted}')
     root = settings['r'] ** 0.5 if settings['use_rslora'] else settings['r']
     found = (layer.r[ADAPTER], layer.scaling[ADAPTER], bool(layer.use_dora[ADAPTER]))
     if found != (settings['r'], settings['lora_alpha'] / root, settings['use_dora']):
         raise WeightsError(
-            f'{str(folder)!r} is an adapter of rank {settings["r"]}, scale {settings["lora_alpha"] / root:g} and '
+            f'{str(folder)!r} has adapters of rank {settings["r"]}, scale {settings["lora_alpha"] / root:g} and '
             f'use_dora {settings["use_dora"]}; the model has {found[0]}, {found[1]:g} and {found[2]}: set {wanted}'
         )

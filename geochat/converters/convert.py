@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 
+from geochat.converters.adapter import peft_settings
 from geochat.converters.huggingface import to_huggingface, write_huggingface_files
 from geochat.converters.merge import Merger
 from geochat.converters.model_folder import FILES_ELSEWHERE, FORMAT
@@ -144,19 +145,9 @@ def open_model(source: str | Path, base: str | Path | None = None) -> WholeModel
         original = found.config if is_original(found.config) else found.config.get('original')
         model = WholeModel(place, parts, _unwrapped(read), original=original)
         if lora is not None:
-            model = _merged(place, parts, read, _peft_settings(lora), str(source))
+            model = _merged(place, parts, read, peft_settings(lora), str(source))
     _check(model, str(source))
     return model
-
-
-def _peft_settings(lora: Mapping[str, Any]) -> dict[str, Any]:
-    """Name the settings of :func:`geochat.models.adapters.add_lora` as PEFT does."""
-    return {
-        'r': lora.get('r', 64),
-        'lora_alpha': lora.get('alpha', 16),
-        'use_dora': lora.get('dora', False),
-        'use_rslora': False,
-    }
 
 
 def _merged(

@@ -12,10 +12,11 @@ from typing import Any
 import torch
 from mmengine.dist import is_main_process
 
-from geochat.converters.adapter import check_adapter
-from geochat.converters.model_folder import FILES_ELSEWHERE, FORMAT
-from geochat.converters.sources import find_source
+from geochat.converters.adapter import check_adapter, peft_settings
+from geochat.converters.model_folder import FILES_ELSEWHERE, FORMAT, read_folder_config
+from geochat.converters.sources import WeightSource, find_source
 from geochat.engine.files import replaced_folder, written
+from geochat.models.adapters import lora_layers
 from geochat.models.partitioned import gathered
 from geochat.models.weights import LoadReport, load_weights, stream_weights
 from geochat.registry import CHAT_TEMPLATES, PART_REGISTRIES, Registry
@@ -38,9 +39,10 @@ def load_checkpoint(model: torch.nn.Module, path: str | Path) -> LoadReport:
     source = find_source(path)
     elsewhere = source.config.get('weights_elsewhere', ())
     if not source.whole:
-        load_start(model, source.config.get('base'))
+        _load_under(model, source)
     if source.adapter is not None:
         check_adapter(model, source.adapter, source.path)
+    _check_same_adapters(model, source.config, source.path)
     interpolated: list[str] = []
     report = load_weights(model, _fitted(model, source.read(), interpolated), source=f'{path} ({source.kind})')
     report.interpolated = interpolated
@@ -48,6 +50,25 @@ def load_checkpoint(model: torch.nn.Module, path: str | Path) -> LoadReport:
         return check_laid_over(model, report, elsewhere)
     report.missing = [name for name in report.missing if source.needs(name)]
     return report.check()
+
+
+def _load_under(model: torch.nn.Module, source: WeightSource) -> None:
+    """Load what a source that is not whole is laid over."""
+    try:
+        load_start(model, source.config.get('base'))
+    except FileNotFoundError as error:
+        if 'weights_elsewhere' not in source.config:
+            raise
+        raise FileNotFoundError(
+            f'{source.path} has only what was trained, and the rest is not where its config.json says: {error}'
+        ) from error
+
+
+def _check_same_adapters(model: torch.nn.Module, config: Mapping[str, Any], folder: Path) -> None:
+    """Check that a model's adapters, if it has any, compute what those of a model folder were trained to."""
+    lora = config.get('llm', {}).get('lora')
+    if lora is not None and any(lora_layers(model)):
+        check_adapter(model, peft_settings(lora), folder)
 
 
 def _fitted(
@@ -201,6 +222,8 @@ def load_saved_weights(model: torch.nn.Module, folder: Path, elsewhere: Collecti
     Raises:
         geochat.models.weights.WeightsError: If the weights do not fit the model, or are not those that it trains.
     """
+    if (folder / 'config.json').is_file():
+        _check_same_adapters(model, read_folder_config(folder), folder)
     report = load_weights(model, stream_weights(folder), source=str(folder))
     return check_saved(model, report, elsewhere)
 

@@ -93,6 +93,7 @@ def _write(runner: 'Runner | FlexibleRunner', folder: Path, metrics: Mapping[str
             'loop': runner.train_loop.state_dict(),
             'metrics': dict(metrics),
             'trained': _trained(model),
+            'state_of': _state_kind(runner),
             'files': sizes,
         }
         with written(folder / MANIFEST) as path:
@@ -118,14 +119,25 @@ def _trained(model: torch.nn.Module) -> dict[str, list[int]]:
     return {name: list(whole_shape(weight)) for name, weight in model.named_parameters() if weight.requires_grad}
 
 
+def _state_kind(runner: 'Runner | FlexibleRunner') -> str:
+    """Say who writes and reads the training state."""
+    strategy = getattr(runner, 'strategy', None)
+    return 'no strategy' if strategy is None else getattr(strategy, 'state_kind', type(strategy).__name__)
+
+
 def resume_run(runner: 'Runner | FlexibleRunner', folder: Path) -> None:
     """Put optimizer, schedules, log, position and random numbers back; the weights are loaded when a model is built.
 
     Raises:
-        ConfigError: If the config trains other weights or other data than the checkpoint's.
+        ConfigError: If the config trains other weights or other data than the checkpoint's, or with another strategy.
         geochat.models.weights.WeightsError: If a file is damaged; the message names it.
     """
     manifest = read_manifest(folder)
+    if (before := manifest['state_of']) != (now := _state_kind(runner)):
+        raise ConfigError(
+            f'--resume: {folder / STATE} is of a training with {before}, and this config has {now}, which cannot read '
+            'it: go back to that, or start anew from the weights with load_from'
+        )
     _check_trained(folder, manifest['trained'], _trained(bare_model(runner.model)))
     runner.train_loop.load_state_dict(manifest['loop'])
     if hasattr(runner, 'strategy'):

@@ -20,6 +20,7 @@ from geochat.apis import load_model
 from geochat.engine import ConfigError, build_runner
 from geochat.engine.checkpoint import load_checkpoint
 from geochat.engine.files import WriteError
+from geochat.engine.hooks import ModelFolderHook
 from geochat.engine.interruption import TrainingInterrupted
 from geochat.engine.run_checkpoint import find_checkpoint
 from geochat.models.weights import WeightsError
@@ -129,6 +130,18 @@ def test_the_newest_and_the_best_are_kept(toy_runner, tmp_path, monkeypatch):
     assert folders(tmp_path) == ['iter_10', 'iter_4', 'iter_8']
     assert (tmp_path / 'best_checkpoint').read_text() == 'iter_4'
     assert json.loads((tmp_path / 'iter_4' / 'checkpoint.json').read_text())['metrics'] == {'loss': 1.0}
+
+
+def test_a_validation_that_gives_no_number_is_never_the_best(toy_runner, tmp_path, monkeypatch):
+    scores = iter([float('nan'), 3.0, float('nan'), 2.0, 2.5])
+    from geochat.engine.loops import val
+
+    monkeypatch.setattr(val, '_weighted_means', lambda sums, weight: {'loss': next(scores)})
+    changes = settings(**checkpoint_hook(interval=2, max_keep_ckpts=1, save_best='loss'))
+    changes['train_cfg']['val_interval'] = 2
+    toy_runner(**changes, work_dir=str(tmp_path)).train()
+    assert folders(tmp_path) == ['iter_10', 'iter_8']
+    assert (tmp_path / 'best_checkpoint').read_text() == 'iter_8'
 
 
 def test_the_best_is_saved_out_of_turn_and_known_again_after_resuming(toy_runner, tmp_path, monkeypatch):
@@ -272,6 +285,13 @@ def test_a_checkpoint_of_another_model_is_refused(work_dir, toy_runner):
         toy_runner(**settings(model={'type': 'Unfrozen'}), work_dir=str(work_dir), resume=True).train()
 
 
+def test_the_state_of_another_strategy_is_refused(work_dir, toy_runner):
+    path = work_dir / 'iter_10' / 'checkpoint.json'
+    path.write_text(path.read_text().replace('no strategy', 'DeepSpeed ZeRO-3'))
+    with pytest.raises(ConfigError, match=r'is of a training with DeepSpeed ZeRO-3, and .* no strategy'):
+        toy_runner(**settings(), work_dir=str(work_dir), resume=True).train()
+
+
 class TestModelFolder:
     """A checkpoint of a GeoChat run is a model folder of what was trained."""
 
@@ -283,7 +303,7 @@ class TestModelFolder:
         runner.model.llm.model.save_pretrained(tmp_path / 'llama')
         return tmp_path
 
-    def run(self, pretrained, **changes):
+    def run(self, pretrained, resume=False, **changes):
         lora = {'r': 2, 'alpha': 4, 'dropout': 0.2}
         options = {
             'vision_encoder.pretrained': str(pretrained / 'clip'),
@@ -291,7 +311,7 @@ class TestModelFolder:
             'llm.lora': lora,
             **changes,
         }
-        return build_runner(small_run(pretrained / 'data'), options)
+        return build_runner(small_run(pretrained / 'data'), options, resume=resume)
 
     def test_it_has_what_was_trained_and_the_projector(self, pretrained):
         from safetensors.torch import load_file
@@ -331,6 +351,29 @@ class TestModelFolder:
         save_file(weights, path)
         with pytest.raises(WeightsError, match=r'missing \(1\): .*lora_B'):
             load_model(path.parent)
+
+    def test_adapters_of_another_scale_are_refused(self, pretrained):
+        self.run(pretrained).train()
+        folder = pretrained / 'data' / 'run' / 'iter_2'
+        other = {'llm.lora': {'r': 2, 'alpha': 8}}
+        with pytest.raises(WeightsError, match=r'rank 2, scale 2 .* the model has 2, 4 .* lora=dict\(r=2, alpha=4'):
+            load_checkpoint(self.run(pretrained, **other).model, folder)
+        with pytest.raises(WeightsError, match='rank 2, scale 2'):
+            self.run(pretrained, **other, resume=True)
+
+    def test_what_it_lies_over_must_be_there(self, pretrained):
+        self.run(pretrained).train()
+        model = self.run(pretrained).model
+        (pretrained / 'clip').rename(pretrained / 'gone')
+        with pytest.raises(FileNotFoundError, match=r'iter_2 has only what was trained, .* no weights at .*clip'):
+            load_checkpoint(model, pretrained / 'data' / 'run' / 'iter_2')
+
+    def test_weights_in_4_bits_are_not_written_whole(self, pretrained):
+        hook = ModelFolderHook(whole=True)
+        runner = self.run(pretrained)
+        runner.cfg.llm.quantization = {'kind': 'nf4'}
+        with pytest.raises(ConfigError, match=r'whole=True: weights in 4 bits .*merge_lora\.py'):
+            hook.before_train(runner)
 
     def test_parts_that_start_at_random_are_saved_whole(self, tmp_path):
         runner = build_runner(small_run(tmp_path))

@@ -101,6 +101,15 @@ def test_float16_where_there_is_a_gpu(monkeypatch):
 def test_averaged_weights_are_refused():
     with pytest.raises(ValueError, match=r'EMAHook does not work under DeepSpeed: .* average checkpoints afterwards'):
         check_hooks([ParamSchedulerHook(), EMAHook()])
+    with pytest.raises(ValueError, match='OwnAverage does not work under DeepSpeed'):
+        check_hooks([type('OwnAverage', (EMAHook,), {})()])
+
+
+@pytest.mark.parametrize('stage', [2, 3])
+def test_the_state_of_a_checkpoint_is_called_after_the_stage(stage):
+    strategy = object.__new__(DeepSpeedStrategy)
+    strategy.config = engine_settings(stage, False, False, {})
+    assert strategy.state_kind == f'DeepSpeed ZeRO-{stage}'
 
 
 @pytest.mark.parametrize(

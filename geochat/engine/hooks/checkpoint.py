@@ -1,5 +1,6 @@
 """Saves a run's checkpoints, and deletes those that are no longer needed."""
 
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -79,9 +80,14 @@ class CheckpointHook(Hook):
 
     def _score_of(self, folder: Path) -> float | None:
         try:
-            return read_manifest(folder)['metrics'].get(self.save_best)
+            return self._score(read_manifest(folder)['metrics'])
         except WeightsError:
             return None
+
+    def _score(self, metrics: Mapping[str, float]) -> float | None:
+        """Return the metric that counts; None without it, or where the training has diverged."""
+        score = metrics.get(self.save_best)
+        return None if score is None or math.isnan(score) else score
 
     def after_val_epoch(self, runner: Any, metrics: Mapping[str, float] | None = None) -> None:
         """Remember what the validation found until the step is over."""
@@ -95,7 +101,7 @@ class CheckpointHook(Hook):
         """Save if it is time to; the training loop calls this when all of a step is done."""
         metrics, self.metrics = self.metrics, {}
         step, loop = runner.iter, runner.train_loop
-        score = metrics.get(self.save_best)
+        score = self._score(metrics)
         is_best = score is not None and score < self._best_score()
         is_last = self.save_last and (step >= loop.max_iters or loop.stop_training)
         if not (step % self.interval == 0 or is_last or is_best or loop.is_interrupted):

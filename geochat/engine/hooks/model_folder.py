@@ -5,6 +5,7 @@ from typing import Any
 
 from mmengine.hooks import Hook
 
+from geochat.engine.config import ConfigError
 from geochat.engine.loops.step import bare_model
 from geochat.registry import HOOKS
 
@@ -18,12 +19,23 @@ class ModelFolderHook(Hook):
     Args:
         whole: True writes all weights. False leaves out what was not trained and other files hold (``pretrained``,
             ``load_from``), which must be there when the folder is loaded; the projector is always written.
+
+    Raises:
+        ConfigError: If all weights are to be written and some are kept in 4 bits.
     """
 
     priority = 'VERY_LOW'
 
     def __init__(self, whole: bool = False):
         self.whole = whole
+
+    def before_train(self, runner: Any) -> None:
+        """Refuse what would fail after the training."""
+        if self.whole and (runner.cfg.get('llm') or {}).get('quantization'):
+            raise ConfigError(
+                'default_hooks.model_folder.whole=True: weights in 4 bits are not written; leave it out, and make a '
+                'whole model afterwards with tools/model_converters/merge_lora.py'
+            )
 
     def after_train(self, runner: Any) -> None:
         """Write the folder; one process does, the others help it where weights are spread over them."""

@@ -151,8 +151,8 @@ class DeepSpeedStrategy(mmengine_deepspeed.DeepSpeedStrategy):
     """Train with DeepSpeed, on CPUs over gloo and on GPUs over NCCL, with a launcher or in one process without.
 
     Batch size, accumulation, gradient clipping, precision and optimizer are said where they are said for every other
-    run; the DeepSpeed settings are derived from them, so changing to DeepSpeed takes one line of a config. Checkpoints
-    are directories that only ``--resume`` reads.
+    run; the DeepSpeed settings are derived from them, so changing to DeepSpeed takes one line of a config. The training
+    state of a checkpoint is a folder of DeepSpeed's, for the same stage on as many processes.
 
     Under ZeRO-3 the large parts of the model are never whole on any process: they are built and loaded layer by layer
     (:mod:`geochat.models.partitioned`).
@@ -233,6 +233,11 @@ class DeepSpeedStrategy(mmengine_deepspeed.DeepSpeedStrategy):
     def spreads_weights(self) -> bool:
         """Whether the stage partitions the parameters."""
         return self.config['zero_optimization']['stage'] == 3
+
+    @property
+    def state_kind(self) -> str:
+        """What a checkpoint's training state is called: those of two stages are not read by each other."""
+        return f'DeepSpeed ZeRO-{self.config["zero_optimization"]["stage"]}'
 
     def build_model(self, model: nn.Module | dict[str, Any]) -> nn.Module:
         """Build the model; under ZeRO-3 spread over the processes from the first layer on."""
@@ -357,7 +362,8 @@ def check_hooks(hooks: Sequence[Any]) -> None:
         ConfigError: Says what to do instead.
     """
     for hook in hooks:
-        if reason := REFUSED_HOOKS.get(type(hook).__name__):
+        names = {kind.__name__ for kind in type(hook).mro()}
+        if reason := next((REFUSED_HOOKS[name] for name in REFUSED_HOOKS if name in names), None):
             raise ConfigError(f'{type(hook).__name__} does not work under DeepSpeed: {reason}')
 
 
