@@ -28,7 +28,7 @@ with read_base():
 load_from = 'checkpoints/llava/mm_projector.bin'
 
 # All linear layers but the head, as in the original's files. The paper names W_q and W_v only: for these, set
-# targets=r'layers\.\d+\.self_attn\.[qv]_proj'. Rank and alpha are alike in both.
+# targets=r'model\.layers\.\d+\.self_attn\.[qv]_proj'. Rank and alpha are alike in both.
 llm.update(lora=dict(r=64, alpha=16, dropout=0.05))
 
 # Trained, as the original's files do when they start from Vicuna, as here. In the paper it is frozen, and so it is in

@@ -88,7 +88,8 @@ def launch_variables(launcher: str, environment: Mapping[str, str]) -> dict[str,
         )
     variables = {name: environment[own] for name, own in names.items()}
     if launcher == 'slurm':
-        machines = environment.get('SLURM_NODELIST', '127.0.0.1')
+        # A step may run on some of its job's machines only.
+        machines = environment.get('SLURM_STEP_NODELIST') or environment.get('SLURM_NODELIST', '127.0.0.1')
         variables['MASTER_ADDR'] = environment.get('MASTER_ADDR') or _first_machine(machines)
         port = _FIRST_PORT + int(environment.get('SLURM_JOB_ID', 0)) % _PORTS
         variables['MASTER_PORT'] = environment.get('MASTER_PORT', str(port))

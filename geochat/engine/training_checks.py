@@ -25,7 +25,8 @@ def check_training(cfg: Mapping[str, Any]) -> None:
         cfg: The linked config of a training.
 
     Raises:
-        ConfigError: If a value is said twice and differs, or the precision is unknown or not to be had on this machine.
+        ConfigError: If a value is said twice and differs or nobody would heed it, or the precision is unknown or not to
+            be had on this machine.
     """
     from geochat.engine.optimization import check_precision
 
@@ -38,6 +39,7 @@ def check_training(cfg: Mapping[str, Any]) -> None:
             f'optim_wrapper.accumulative_counts={optim_wrapper["accumulative_counts"]!r} is not used: '
             'the accumulation is said in train_cfg.accumulation'
         )
+    _check_partwise(optim_wrapper)
     if str(optim_wrapper.get('type', '')).rpartition('.')[2] == 'AmpOptimWrapper':
         check_precision(optim_wrapper.get('dtype', 'bfloat16'))
 
@@ -55,6 +57,15 @@ def refuse_derived(settings: Mapping[str, Any], place: str) -> None:
     for key in settings:
         if key in DERIVED_SETTINGS:
             raise ConfigError(f'{place}.{key} is derived: set {DERIVED_SETTINGS[key]} instead')
+
+
+def _check_partwise(optim_wrapper: Mapping[str, Any]) -> None:
+    """Refuse settings of parts that MMEngine's own constructor would silently pass over."""
+    from geochat.engine.partwise import PARTS
+
+    for part in optim_wrapper.get('paramwise_cfg') or {}:
+        if part in PARTS and 'constructor' not in optim_wrapper:
+            raise ConfigError(f'optim_wrapper.paramwise_cfg.{part} needs optim_wrapper.constructor=PartwiseConstructor')
 
 
 def _check_batch_size(loader: Mapping[str, Any], name: str) -> None:

@@ -60,6 +60,8 @@ def test_slurm_asks_for_its_first_machine(monkeypatch):
 
 def test_slurm_on_one_machine_or_with_an_address_asks_for_nothing():
     assert launch_variables('slurm', {**SLURM, 'SLURM_NODELIST': 'gpu03'})['MASTER_ADDR'] == 'gpu03'
+    part = {**SLURM, 'SLURM_STEP_NODELIST': 'gpu05'}  # a step on one machine of its job
+    assert launch_variables('slurm', part)['MASTER_ADDR'] == 'gpu05'
     variables = launch_variables('slurm', {**SLURM, 'MASTER_ADDR': '10.0.0.1', 'MASTER_PORT': '1234'})
     assert (variables['MASTER_ADDR'], variables['MASTER_PORT']) == ('10.0.0.1', '1234')
 

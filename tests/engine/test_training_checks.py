@@ -26,6 +26,10 @@ ADAMW = {'type': 'AdamW', 'lr': 1e-3}
         ),
         ({'val_dataloader': {'batch_size': 0}}, r'val_dataloader\.batch_size must be a whole number above 0, not 0'),
         ({'optim_wrapper': {'accumulative_counts': 4}}, r'the accumulation is said in train_cfg\.accumulation'),
+        (
+            {'optim_wrapper': {'optimizer': ADAMW, 'paramwise_cfg': {'projector': {'lr': 2e-5}}}},
+            r'paramwise_cfg\.projector needs optim_wrapper\.constructor=PartwiseConstructor',
+        ),
         ({'optim_wrapper': {'type': 'AmpOptimWrapper', 'dtype': 'float8'}}, "'float8' is none of bfloat16, float16"),
     ],
 )
