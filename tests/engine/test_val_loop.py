@@ -1,17 +1,21 @@
 """Validation is the mean loss over held-out records, with equally many forwards on every rank."""
 
+import multiprocessing
+
 import pytest
 import torch
 from torch import nn
 from toy_training import ToyData, ToyModel, toy_collate, toy_val_dataloader
 
+from geochat.engine.loops import ValLoop
 
-def validate(toy_runner, **val_cfg):
+
+def validate(toy_runner, loader=(), **val_cfg):
     runner = toy_runner(
         train_cfg={'type': 'TrainLoop', 'max_iters': 1},
         optim_wrapper={'optimizer': {'type': 'SGD', 'lr': 0.0}},
         param_scheduler=None,
-        val_dataloader=toy_val_dataloader(),
+        val_dataloader={**toy_val_dataloader(), **dict(loader)},
         val_cfg={'type': 'ValLoop', **val_cfg},
         val_evaluator={},
     )
@@ -35,6 +39,17 @@ def test_mean_over_batches(toy_runner):
     batches = [(0, 1), (2, 3), (4,)]
     expected = torch.stack([torch.cat([token_losses(index) for index in batch]).mean() for batch in batches]).mean()
     assert validate(toy_runner, loss_reduction='micro') == pytest.approx(expected.item(), rel=1e-6)
+
+
+def test_workers_that_would_stay_end_with_the_validation(toy_runner, monkeypatch):
+    """Python would wait for them for ever, since they ignore its signal."""
+    seen = []
+    monkeypatch.setattr(ValLoop, '_weight', lambda self, batch: seen.append(multiprocessing.active_children()) or 1.0)
+    others = set(multiprocessing.active_children())
+    validate(toy_runner, loader={'num_workers': 1, 'persistent_workers': True})
+    (worker,) = set(seen[0]) - others
+    worker.join(timeout=30)
+    assert worker.exitcode is not None
 
 
 def test_weights_and_their_gradients_stay_as_they_are(toy_runner):

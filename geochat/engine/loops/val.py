@@ -1,6 +1,7 @@
 """Validation during training: the loss on held-out records, nothing generated."""
 
-from collections.abc import Mapping, Sequence
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -61,23 +62,31 @@ class ValLoop(BaseLoop):
         runner.model.eval()
         sums: dict[str, float] = {}
         weight_sum = 0.0
-        batches, last = iter(self.dataloader), None
-        for index in range(self._forwards()):
-            batch = next(batches, None)
-            # A rank with fewer batches repeats its last one without weight: collectives inside the model need it.
-            weight = self._weight(batch)
-            last = batch if batch is not None else last
-            runner.call_hook('before_val_iter', batch_idx=index, data_batch=last)
-            with runner.optim_wrapper.optim_context(runner.model):
-                _, scalars = forward_loss(runner.model, last, training=False)
-            runner.call_hook('after_val_iter', batch_idx=index, data_batch=last, outputs=None)
-            weight_sum += weight
-            for name, value in scalars.items():
-                sums[name] = sums.get(name, 0.0) + (value.item() * weight if weight else 0.0)
+        last = None
+        with contextlib.closing(self._batches()) as batches:
+            for index in range(self._forwards()):
+                batch = next(batches, None)
+                # A rank with fewer batches repeats its last one without weight: collectives inside the model need it.
+                weight = self._weight(batch)
+                last = batch if batch is not None else last
+                runner.call_hook('before_val_iter', batch_idx=index, data_batch=last)
+                with runner.optim_wrapper.optim_context(runner.model):
+                    _, scalars = forward_loss(runner.model, last, training=False)
+                runner.call_hook('after_val_iter', batch_idx=index, data_batch=last, outputs=None)
+                weight_sum += weight
+                for name, value in scalars.items():
+                    sums[name] = sums.get(name, 0.0) + (value.item() * weight if weight else 0.0)
         metrics = _weighted_means(sums, weight_sum)
         runner.call_hook('after_val_epoch', metrics=metrics)
         runner.call_hook('after_val')
         return metrics
+
+    def _batches(self) -> Iterator[Mapping[str, Any]]:
+        """Go through the data; the worker processes end with it, since they ignore the signal by which Python would."""
+        try:
+            yield from self.dataloader
+        finally:
+            self.dataloader._iterator = None  # PyTorch's, of ``persistent_workers``
 
     def _forwards(self) -> int:
         return int(max(all_gather(torch.tensor(len(self.dataloader)))))
