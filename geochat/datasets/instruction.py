@@ -25,6 +25,7 @@ PROBLEMS = {
 """What can befall a record while it is used, and how a report says it."""
 
 _FLAGS = {name: 1 << bit for bit, name in enumerate(PROBLEMS)}
+_READ = 1 << len(PROBLEMS)
 _REPLACED = sum(bit for name, bit in _FLAGS.items() if name != 'truncated')
 _MAX_STAND_INS = 10
 _MAX_WARNINGS = 5
@@ -49,7 +50,8 @@ class InstructionDataset:
         independent_turns: True trains each question and its answer as if they were alone with the pictures, though the
             turns of a record share one row; False trains the dialogue, whose turns see what was said before.
         skip_bad_records: True leaves out records of the wrong form, and says how many; False refuses such a file.
-        max_replaced: Share of the records that may be replaced by others; more are an error.
+        max_replaced: Share of the records that may be replaced by others; more are an error. Each rank goes by those
+            that it reads itself.
         tasks: Marks of the tasks whose records are kept, such as ``('[refer]', '[grounding]')``: a record is of the
             task whose mark its first question begins with. ``''`` stands for records without a mark; None keeps all.
 
@@ -74,6 +76,8 @@ class InstructionDataset:
         max_replaced: float = 0.1,
         tasks: Sequence[str] | None = None,
     ):
+        from mmengine.dist import get_world_size
+
         self.data_file = data_file
         self.records = RecordIndex(data_file)
         self._check_records(skip_bad_records)
@@ -92,6 +96,7 @@ class InstructionDataset:
         self._num_warnings = 0
         self._last_images: dict[str, Image.Image] = {}
         self.max_replaced = max_replaced
+        self._num_ranks = get_world_size()
 
     def full_init(self) -> None:
         """Do nothing: MMEngine's dataset wrappers call this, and the constructor has done everything."""
@@ -123,6 +128,7 @@ class InstructionDataset:
         """
         errors = []
         for candidate in self._candidates(index):
+            self._flags[candidate] |= _READ
             try:
                 return self._sample(candidate)
             except _UnusableRecordError as error:
@@ -223,10 +229,13 @@ class InstructionDataset:
         if self._num_warnings <= _MAX_WARNINGS:
             message = f'{self.data_file}, record {self._number(index)}: {error}; another record takes its place'
             print_log(message, logger='current', level=logging.WARNING)
-        count = np.count_nonzero(np.frombuffer(self._flags, dtype=np.uint8) & _REPLACED)
-        if count > self.max_replaced * len(self):
+        flags = np.frombuffer(self._flags, dtype=np.uint8)
+        count = np.count_nonzero(flags & _REPLACED)
+        # A rank reads its share in an epoch, and in time more of them.
+        share = max(np.count_nonzero(flags & _READ), -(-len(self) // self._num_ranks))
+        if count > self.max_replaced * share:
             raise DataError(
-                f'{self.data_file}: {count} of {len(self)} records cannot be used, more than max_replaced='
+                f'{self.data_file}: {count} of {share} records cannot be used, more than max_replaced='
                 f'{self.max_replaced:g} allows. The last: record {self._number(index)}: {error}'
             )
 

@@ -1,6 +1,7 @@
 import json
 import os
 import pickle
+import random
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from torch.utils.data import DataLoader
 
 from geochat.box_codecs import BoxCodec
 from geochat.datasets import DataError, LengthGroupedSampler, collate_samples, instruction
+from geochat.datasets.transforms import PadResizeNormalize
 from geochat.prompts import load_tokenizer
 from geochat.registry import BOX_CODECS, DATASETS
 from geochat.structures import IMAGE_TOKEN_INDEX, GroundedText
@@ -205,6 +207,19 @@ def test_more_replaced_records_than_allowed_are_an_error(folder):
         [dataset[n] for n in (1, 2, 3)]
 
 
+def test_each_rank_goes_by_the_records_that_it_reads(folder, monkeypatch):
+    for number in (0, 1):
+        (folder / 'images' / f'{number}.png').unlink()
+    monkeypatch.setattr('mmengine.dist.get_world_size', lambda: 3)
+    dataset = build(folder, max_replaced=0.25)
+    dataset[0]
+    with pytest.raises(DataError, match=r'2 of 4 records cannot be used'):
+        dataset[1]
+    dataset = build(folder, max_replaced=0.25)
+    for number in (*range(2, 10), 0, 1):  # more than its share, as after some epochs
+        dataset[number]
+
+
 class PixelBoxCodec(BoxCodec):
     """Writes upright boxes in pixels: [cx cy w h]."""
 
@@ -322,12 +337,27 @@ def test_a_picture_that_the_record_before_has_too_is_read_and_prepared_once(fold
     write(folder, [record(0), {**record(0), 'id': 'again'}, record(1), record(0)])
     dataset = build(folder)
     loaded, prepared = [], []
-    load, transform = dataset.image_source.load, dataset.processor.image_transform
+    load, transform = dataset.image_source.load, PadResizeNormalize.__call__
     monkeypatch.setattr(dataset.image_source, 'load', lambda name: loaded.append(name) or load(name))
-    monkeypatch.setattr(dataset.processor, 'image_transform', lambda image: prepared.append(image) or transform(image))
+    monkeypatch.setattr(
+        PadResizeNormalize, '__call__', lambda self, image: prepared.append(image) or transform(self, image)
+    )
     assert [shown(dataset[index]) for index in range(4)] == [0, 0, 1, 0]
     assert loaded == ['0.png', '1.png', '0.png']
     assert len(prepared) == 3
+
+
+def test_a_transform_that_may_draw_prepares_each_record_by_itself(folder):
+    class Brighter(PadResizeNormalize):
+        def __call__(self, image):
+            pixels, geometry = super().__call__(image)
+            return pixels + random.random(), geometry
+
+    write(folder, [record(0), {**record(0), 'id': 'again'}])
+    dataset = build(folder)
+    dataset.processor.image_transform = Brighter(4, (0.0,) * 3, (1.0,) * 3)
+    first, second = (dataset[index]['pixels'][0].max() for index in (0, 1))
+    assert first != second
 
 
 def test_pictures_of_one_name_from_two_folders_are_two_pictures(folder):
