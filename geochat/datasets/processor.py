@@ -21,7 +21,8 @@ class SampleProcessor:
         tokenizer: Folder or file of the LLM's tokenizer (see :func:`~geochat.prompts.load_tokenizer`).
         chat_template: Config of the LLM's chat template.
         image_transform: Config of the image transform, such as
-            :class:`~geochat.datasets.transforms.PadResizeNormalize`.
+            :class:`~geochat.datasets.transforms.PadResizeNormalize`. If its class says ``repeatable = True``, a picture
+            that the record before shows too is not prepared again.
         max_length: Most tokens of a training dialogue, a picture counting as one; None keeps all.
     """
 
@@ -95,7 +96,9 @@ class SampleProcessor:
 
     def _prepare(self, images: Sequence[Image.Image]) -> list[tuple[np.ndarray, ImageGeometry]]:
         """Prepare pictures for training; those of the sample before, the very same objects, are not prepared again."""
-        known = {id(image): prepared for image, prepared in self._prepared}
+        # Said by the class itself: one that is derived from it may draw random numbers, and each record has its own.
+        repeatable = vars(type(self.image_transform)).get('repeatable', False)
+        known = {id(image): prepared for image, prepared in self._prepared} if repeatable else {}
         self._prepared = [(image, known.get(id(image)) or self.image_transform(image)) for image in images]
         return [prepared for _, prepared in self._prepared]
 

@@ -26,6 +26,9 @@ class PadResizeNormalize:
         ValueError: If ``size`` is not positive, or ``mean`` and ``std`` do not have three values each.
     """
 
+    repeatable = True
+    """Equal for equal pictures: nothing is drawn."""
+
     def __init__(self, size: int, mean: Sequence[float], std: Sequence[float]):
         if size < 1 or len(mean) != 3 or len(std) != 3:
             raise ValueError(f'size must be positive, mean and std have three values each; got {size}, {mean}, {std}')
