@@ -3,3 +3,7 @@
 
 class DataError(RuntimeError):
     """So much of the data cannot be used that training on the rest would mislead; the message names the file."""
+
+
+class DataFileError(DataError, ValueError):
+    """A data file is not what it should be; the message names the file and its records."""

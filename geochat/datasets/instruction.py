@@ -11,7 +11,7 @@ from mmengine.logging import print_log
 from PIL import Image
 
 from geochat.box_codecs import BoxCodec, transcode
-from geochat.datasets.errors import DataError
+from geochat.datasets.errors import DataError, DataFileError
 from geochat.datasets.record_index import RecordIndex
 from geochat.registry import BOX_CODECS, DATASETS, TRANSFORMS
 from geochat.structures import IGNORE_INDEX, Record
@@ -57,7 +57,7 @@ class InstructionDataset:
 
     Raises:
         FileNotFoundError: If the data file is not there.
-        ValueError: If it is empty, not JSON, has records of the wrong form or none of a task that is to be kept; the
+        DataFileError: If it is empty, not JSON, has records of the wrong form or none of a task that is to be kept; the
             message names file and records.
     """
 
@@ -79,14 +79,17 @@ class InstructionDataset:
         from mmengine.dist import get_world_size
 
         self.data_file = data_file
-        self.records = RecordIndex(data_file)
-        self._check_records(skip_bad_records)
-        if tasks is not None:
-            self.records.keep_tasks(tasks)
+        try:
+            self.records = RecordIndex(data_file)
+            self._check_records(skip_bad_records)
+            if tasks is not None:
+                self.records.keep_tasks(tasks)
+        except ValueError as error:
+            raise DataFileError(str(error)) from error
         self.image_source = None if image_source is None else TRANSFORMS.build(dict(image_source))
         self._pictures_from = str(image_source)
         if self.image_source is None and self.num_images.any():
-            raise ValueError(f'{data_file} has records with pictures: it needs an image_source')
+            raise DataFileError(f'{data_file} has records with pictures: it needs an image_source')
         self.independent_turns = independent_turns
         self.processor = TRANSFORMS.build(dict(processor))
         self.box_codec = _build_codec(box_codec)

@@ -273,9 +273,7 @@ def test_a_file_with_bad_records_is_refused_or_they_are_left_out(folder, monkeyp
     said = []
     monkeypatch.setattr(instruction, 'print_log', lambda text, **_: said.append(text))
     write(folder, [record(0), {'id': 'x', 'image': 'a.png'}, record(2)])
-    with pytest.raises(
-        ValueError, match=r"(?s)data\.json: 1 records .*record 2: there is no 'conversations'.*skip_bad"
-    ):
+    with pytest.raises(DataError, match=r"(?s)data\.json: 1 records .*record 2: there is no 'conversations'.*skip_bad"):
         build(folder)
     dataset = build(folder, skip_bad_records=True)
     assert [shown(dataset[n]) for n in range(2)] == [0, 2]
