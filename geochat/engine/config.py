@@ -45,7 +45,7 @@ DATALOADER_KEYS = (
     *('dataset', 'sampler', 'batch_sampler', 'collate_fn', 'worker_init_fn', 'num_batch_per_epoch'),
     *('disable_subprocess_warning', 'batch_size'),
     *('num_workers', 'pin_memory', 'drop_last', 'timeout', 'multiprocessing_context', 'prefetch_factor'),
-    *('persistent_workers', 'pin_memory_device'),
+    'persistent_workers',
 )
 """Settings of a data loader: MMEngine's seven, then those of PyTorch's ``DataLoader``."""
 
