@@ -154,7 +154,7 @@ def _read(folder: Path, read: Callable[[Path], dict[str, Any]]) -> dict[str, Any
     path = folder / STATE
     try:
         return read(path)
-    except MemoryError:
+    except (MemoryError, torch.OutOfMemoryError):
         raise
     except Exception as error:  # damaged files make their readers raise nearly anything
         reason = ' '.join(str(error).split())[:200]

@@ -231,6 +231,13 @@ def test_an_earlier_checkpoint_can_be_named(work_dir, warnings, toy_runner):
     assert warnings[-1].endswith('names iter_7, which is not there; passed over')
 
 
+def test_a_run_begun_anew_warns_of_an_earlier_ones_checkpoints(work_dir, toy_runner, monkeypatch):
+    runner, said = toy_runner(**settings(), work_dir=str(work_dir)), []
+    monkeypatch.setattr(runner.logger, 'warning', said.append)
+    runner.train()
+    assert any(re.search('has checkpoints of an earlier run, up to iter_10. .*--resume goes on', text) for text in said)
+
+
 def test_an_unfinished_checkpoint_is_cleared_away(work_dir, toy_runner):
     for name in ('iter_12.unfinished', 'iter_2.replaced'):
         (work_dir / name / 'inner').mkdir(parents=True)

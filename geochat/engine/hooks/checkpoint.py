@@ -67,10 +67,14 @@ class CheckpointHook(Hook):
         if self.save_best is not None and runner.val_loop is None:
             raise ConfigError('default_hooks.checkpoint.save_best needs a validation: set val_dataloader and val_cfg')
         work_dir = Path(runner.work_dir)
+        found = checkpoints(work_dir)
+        if found and not runner.iter:
+            runner.logger.warning(
+                f'{work_dir} has checkpoints of an earlier run, up to {found[max(found)].name}. Those whose steps '
+                'this run saves too are replaced; until it has saved one, --resume goes on from theirs'
+            )
         # Newer ones than the step that the run goes on from are of a future that will be another: they are left alone.
-        self.scores = {
-            step: self._score_of(folder) for step, folder in checkpoints(work_dir).items() if step <= runner.iter
-        }
+        self.scores = {step: self._score_of(folder) for step, folder in found.items() if step <= runner.iter}
         barrier()
         if is_main_process():
             for ending in (UNFINISHED, REPLACED):
