@@ -7,6 +7,7 @@ The words are those of GeoChat's training data and benchmark. Where the two diff
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
+from dataclasses import replace
 from string import Formatter
 from typing import Any, ClassVar
 
@@ -21,8 +22,8 @@ ImageSize = tuple[int, int] | None
 class TaskPrompt(ABC):
     """Puts a task's questions into words and reads its answers.
 
-    A query is a mapping with the task's own keys, or with the single key ``text``: the words as a benchmark file gives
-    them, which are used as they are.
+    A query is a mapping with the task's own keys, or with the key ``text``: the words as a benchmark file gives them,
+    which are used as they are. Beside these words it may have the ``classes`` or ``options`` that they offer.
 
     Attributes:
         forms: The sets of keys that a query may have, beside ``text`` alone.
@@ -41,7 +42,7 @@ class TaskPrompt(ABC):
         Raises:
             ValueError: If the query's keys are not the task's; the message names both.
         """
-        if set(query) == {'text'}:
+        if {'text'} <= set(query) <= {'text', 'classes', 'options'}:
             return query['text']
         if set(query) not in self.forms:
             forms = ' or '.join(str(sorted(form)) for form in (*self.forms, {'text'}))
@@ -78,6 +79,22 @@ def read_boxes(answer: str, codec: BoxCodec, image_size: ImageSize) -> ParsedAns
     grounded = codec.decode(answer, image_size)
     malformed = len(grounded.boxes) == 0 or len(grounded.diagnostics) > 0
     return ParsedAnswer(answer.strip(), grounded.boxes, grounded, malformed)
+
+
+def read_grounded_words(answer: str, codec: BoxCodec, image_size: ImageSize) -> ParsedAnswer:
+    """Read words whose phrases have boxes; it is malformed as an answer in boxes is. The text is the words alone."""
+    parsed = read_boxes(answer, codec, image_size)
+    return replace(parsed, text=parsed.grounded.words)
+
+
+def object_class(phrase: str) -> str:
+    """Return the class that a phrase names: in lower case, without a number or article before it, in the singular.
+
+    ``'3 Tennis courts'`` is ``'tennis court'``. An ``s`` at the end is taken off unless it follows ``i``, ``s`` or
+    ``u``, as in ``bus``.
+    """
+    words = re.sub(r'^(?:(?:an?|the|[0-9]+)\s+)+', '', ' '.join(phrase.lower().split()))
+    return re.sub(r'(?<=[^isu])s$', '', words)
 
 
 def check_template(template: str, *fields: str) -> str:
@@ -224,8 +241,64 @@ class GroundingPrompt(TaskPrompt):
         return self.template.format(phrase=query.get('phrase', self.description))
 
     def parse(self, answer: str, codec: BoxCodec, image_size: ImageSize) -> ParsedAnswer:
-        """Read the boxes; the phrases they belong to are in the codec's reading."""
-        return read_boxes(answer, codec, image_size)
+        """Read the boxes, and the words without them; the phrases they belong to are in the codec's reading."""
+        return read_grounded_words(answer, codec, image_size)
+
+
+@TASK_PROMPT_TEMPLATES.register_module()
+class DetectionPrompt(TaskPrompt):
+    """All objects of some classes; query ``{'classes': [str, ...]}``, the answer names each class and its boxes.
+
+    Args:
+        template: Words with the field ``{classes}``. GeoChat was trained on no such question; these are this project's.
+    """
+
+    forms = (frozenset({'classes'}),)
+
+    def __init__(self, template: str = '[grounding] Locate every object of these classes: {classes}.'):
+        self.template = check_template(template, 'classes')
+
+    def words(self, query: Mapping[str, Any], codec: BoxCodec, image_size: ImageSize) -> str:
+        """Name the classes, separated by commas, in their order."""
+        return self.template.format(classes=', '.join(query['classes']))
+
+    def parse(self, answer: str, codec: BoxCodec, image_size: ImageSize) -> ParsedAnswer:
+        """Read the boxes, and as the class of each what the phrase it belongs to names (:func:`object_class`).
+
+        A box without a phrase has the class ``''``. The answer is malformed if there is nothing in it, or if the codec
+        has anything to complain of; one without boxes is not, for there may be nothing to find.
+        """
+        grounded = codec.decode(answer, image_size)
+        labels = [''] * len(grounded.boxes)
+        for phrase in grounded.phrases:
+            for index in phrase.box_indices:
+                labels[index] = object_class(phrase.text)
+        malformed = not answer.strip() or len(grounded.diagnostics) > 0
+        return ParsedAnswer(grounded.words, grounded.boxes, grounded, malformed, tuple(labels))
+
+
+@TASK_PROMPT_TEMPLATES.register_module()
+class MultipleChoicePrompt(TaskPrompt):
+    """A question with options to choose from; query ``{'question': str, 'options': [str, ...]}``.
+
+    Args:
+        template: Words with the fields ``{question}`` and ``{options}``, a line each. GeoChat was trained on no such
+            question; these are this project's.
+    """
+
+    forms = (frozenset({'question', 'options'}),)
+
+    def __init__(self, template: str = '{question}\n{options}\nAnswer with the letter of the right option.'):
+        self.template = check_template(template, 'question', 'options')
+
+    def words(self, query: Mapping[str, Any], codec: BoxCodec, image_size: ImageSize) -> str:
+        """Put the options below the question, each after its letter."""
+        options = '\n'.join(f'{chr(ord("A") + place)}. {words}' for place, words in enumerate(query['options']))
+        return self.template.format(question=query['question'], options=options)
+
+    def parse(self, answer: str, codec: BoxCodec, image_size: ImageSize) -> ParsedAnswer:
+        """Read the answer's words; which option they mean is for the metric to say, for protocols differ in it."""
+        return read_words(answer)
 
 
 @TASK_PROMPT_TEMPLATES.register_module()

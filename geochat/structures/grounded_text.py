@@ -1,5 +1,6 @@
 """Text with the boxes and phrases that a box codec found in it."""
 
+import re
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -55,3 +56,14 @@ class GroundedText:
     spans: np.ndarray = field(default_factory=lambda: np.zeros((0, 2), dtype=np.int64))
     phrases: tuple[Phrase, ...] = ()
     diagnostics: tuple[Diagnostic, ...] = ()
+
+    @property
+    def words(self) -> str:
+        """The text without boxes, readable or not, and without marks such as ``<p>`` or ``<ref>``."""
+        kept, end = [], 0
+        unread = [diagnostic.span for diagnostic in self.diagnostics if diagnostic.left_out]
+        for start, stop in sorted([*map(tuple, self.spans.tolist()), *unread]):
+            kept.append(self.text[end:start])
+            end = max(end, stop)
+        text = re.sub(r'</?[A-Za-z_]+>', ' ', ' '.join([*kept, self.text[end:]]))
+        return re.sub(r' (?=[.,;:!?])', '', ' '.join(text.split()))

@@ -38,7 +38,8 @@ def test_scene_questions_are_used_as_they_are_written(folder):
     first = questions[0]
     assert isinstance(first, Question) and len(questions) == 2
     assert (first.id, first.images) == ('Airport/airport_1.jpg', ('Airport/airport_1.jpg',))
-    assert (first.query, first.truth, first.groups) == ({'text': AID['text']}, {'text': 'Airport'}, {})
+    assert first.query == {'text': AID['text'], 'classes': ('Airport', 'Port')}
+    assert (first.truth, first.groups) == ({'text': 'Airport'}, {})
     assert [question.truth['text'] for question in questions] == ['Airport', 'Port']
 
 
@@ -50,6 +51,13 @@ def test_the_true_class_may_be_the_folder_of_the_question_as_in_the_original(fol
         reader(folder, 'SceneBenchmark', [{**AID, 'question_id': 17}], truth_from='question_id')
     with pytest.raises(ValueError, match='truth_from'):
         reader(folder, 'SceneBenchmark', rows, truth_from='folder')
+
+
+def test_classes_are_those_of_the_row_or_of_its_question_if_it_says(folder):
+    rows = [{**AID, 'classes': ['Air Port', 'Port']}, {**AID, 'text': 'Which class is it?'}]
+    first, second = reader(folder, 'SceneBenchmark', rows)
+    assert first.query['classes'] == ('Air Port', 'Port')
+    assert second.query == {'text': 'Which class is it?'}
 
 
 def lrben(question_id, category='presence', **fields):
@@ -120,9 +128,9 @@ def test_referring_expressions_have_their_polygons_as_boxes(folder):
     assert (first.id, first.images, first.query) == ('P1_3', ('P1.png',), {'phrase': '2 ships at the left'})
     expected = [[2.5, 5, 10, 5, np.arctan2(3, 4)], [615, 25, 30, 10, 0]]
     np.testing.assert_allclose(first.truth['boxes'], expected, atol=1e-9)
-    assert first.groups == {'size': 'small', 'type': 'ref', 'objects': 'multiple'}
+    assert first.groups == {'size': 'small', 'type': 'ref', 'dataset': 'FAST', 'objects': 'multiple'}
     np.testing.assert_array_equal(second.truth['boxes'], expected[1:])
-    assert second.groups == {'size': 'small', 'type': 'grounding', 'objects': 'single'}
+    assert second.groups == {'size': 'small', 'type': 'grounding', 'dataset': 'FAST', 'objects': 'single'}
 
 
 def test_types_may_be_chosen_and_names_may_have_another_ending(folder):
@@ -181,14 +189,17 @@ def test_the_size_comes_from_a_loaded_picture_where_the_source_tells_no_sizes(fo
     np.testing.assert_allclose(question.query['boxes'][0, :2], (20, 15))
 
 
-def test_a_region_without_box_or_picture_is_refused_with_its_line(folder):
-    with pytest.raises(ValueError, match=r'line 1: the picture .*P1\.png does not exist'):
-        reader(folder, 'RegionCaptionBenchmark', [CAPTION])
+def test_a_region_without_box_is_refused_with_its_line(folder):
     Image.new('RGB', (400, 200)).save(folder / 'images' / 'P1.png')
     with pytest.raises(ValueError, match=r"line 2: 'question' has no box: 'the ship'"):
         reader(folder, 'RegionCaptionBenchmark', [CAPTION, {**CAPTION, 'question': 'the ship'}])
     with pytest.raises(ValueError, match=r'line 1: cannot read the box'):
         reader(folder, 'RegionCaptionBenchmark', [{**CAPTION, 'question': '{<10><20><30>|<90>}'}])
+
+
+def test_a_region_of_a_missing_picture_stays_a_question_with_its_box_in_per_cent(folder):
+    (question,) = reader(folder, 'RegionCaptionBenchmark', [CAPTION])
+    np.testing.assert_allclose(question.query['boxes'][0, :2], (20, 30))
 
 
 def test_ids_are_unique(folder):
@@ -198,7 +209,7 @@ def test_ids_are_unique(folder):
 
 def test_a_json_list_is_read_too(folder):
     assert len(reader(folder, 'SceneBenchmark', [AID, AID], lines=False)) == 2
-    with pytest.raises(ValueError, match=r"bench\.jsonl, record 2: there is no 'image', only 'question_id'"):
+    with pytest.raises(ValueError, match=r"bench\.jsonl, record 2: there is no 'text', only 'question_id'"):
         reader(folder, 'SceneBenchmark', [AID, {'question_id': 1, 'ground_truth': ''}], lines=False)
 
 

@@ -7,14 +7,17 @@ from geochat.box_codecs import GeoChatBoxCodec
 from geochat.prompts import (
     CaptionPrompt,
     ChatPrompt,
+    DetectionPrompt,
     GroundingPrompt,
     IdentifyPrompt,
+    MultipleChoicePrompt,
     ReferPrompt,
     RegionCaptionPrompt,
     SceneClassificationPrompt,
     TaskPrompt,
     VQAPrompt,
 )
+from geochat.prompts.tasks import object_class
 from geochat.registry import TASK_PROMPT_TEMPLATES
 
 CODEC = GeoChatBoxCodec()
@@ -29,6 +32,8 @@ EVERY = (
     RegionCaptionPrompt,
     CaptionPrompt,
     ChatPrompt,
+    DetectionPrompt,
+    MultipleChoicePrompt,
 )
 
 
@@ -65,6 +70,16 @@ EVERY = (
         (GroundingPrompt(), {}, '[grounding] Describe the image in detail.'),
         (GroundingPrompt(), {'phrase': '2 ships at the left'}, '[grounding] 2 ships at the left'),
         (CaptionPrompt(), {}, 'Describe the image in detail.'),
+        (
+            DetectionPrompt(),
+            {'classes': ('ship', 'tennis-court')},
+            '[grounding] Locate every object of these classes: ship, tennis-court.',
+        ),
+        (
+            MultipleChoicePrompt(),
+            {'question': 'What is it?', 'options': ('a ship', 'a plane')},
+            'What is it?\nA. a ship\nB. a plane\nAnswer with the letter of the right option.',
+        ),
         (ChatPrompt(), {'text': 'Hello.'}, 'Hello.'),
     ],
 )
@@ -76,6 +91,7 @@ def test_a_query_is_put_into_geochat_s_words(prompt, query, words):
 def test_words_of_a_benchmark_file_are_used_as_they_are(prompt):
     words = ' Is there a {road}?\nAnswer the question using a single word or phrase. '
     assert prompt().render({'text': words}, CODEC, None) == words
+    assert prompt().render({'text': words, 'options': ('yes', 'no')}, CODEC, None) == words
 
 
 def test_how_to_answer_is_not_said_twice():
@@ -115,7 +131,7 @@ def test_a_template_with_other_fields_is_an_error(prompt, template):
     assert template in str(error.value)
 
 
-@pytest.mark.parametrize('prompt', [SceneClassificationPrompt, VQAPrompt, CaptionPrompt])
+@pytest.mark.parametrize('prompt', [SceneClassificationPrompt, VQAPrompt, CaptionPrompt, MultipleChoicePrompt])
 def test_answers_in_words(prompt):
     answer = prompt().parse('  Storage Tank.\n', CODEC, None)
     assert (answer.text, answer.boxes, answer.malformed) == ('Storage Tank.', None, False)
@@ -134,7 +150,7 @@ def test_answers_in_boxes(prompt):
     answer = prompt().parse(' {<10><20><30><40>|<50>}', CODEC, SIZE)
     np.testing.assert_allclose(answer.boxes, BOX)
     assert not answer.malformed and answer.grounded.text == ' {<10><20><30><40>|<50>}'
-    assert answer.text == '{<10><20><30><40>|<50>}'
+    assert answer.text == ('' if prompt is GroundingPrompt else '{<10><20><30><40>|<50>}')
 
 
 @pytest.mark.parametrize(
@@ -155,6 +171,43 @@ def test_an_answer_without_boxes_or_with_a_faulty_one_is_malformed_and_keeps_wha
 def test_grounded_descriptions_keep_their_phrases():
     answer = GroundingPrompt().parse('<p>a ship</p> {<10><20><30><40>|<50>} at sea', CODEC, SIZE)
     assert [(phrase.text, phrase.box_indices) for phrase in answer.grounded.phrases] == [('a ship', (0,))]
+
+
+def test_grounded_descriptions_have_words_without_boxes_and_marks():
+    text = 'Two <p>ships</p> {<10><20><30><40>|<50>}{<1><2>} , and <p>a pier</p>{<0><0><9><9>|<0>}.'
+    answer = GroundingPrompt().parse(text, CODEC, SIZE)
+    assert answer.text == 'Two ships, and a pier.'
+    assert len(answer.boxes) == 2 and answer.malformed
+
+
+def test_detections_have_the_class_that_their_phrase_names():
+    box = '{<10><20><30><40>|<50>}'
+    text = f'{box} <p>2 Small-vehicles</p> {box}{box} and <p>the bus</p> {box} near <p>tennis courts</p>'
+    answer = DetectionPrompt().parse(text, CODEC, SIZE)
+    assert answer.labels == ('', 'small-vehicle', 'small-vehicle', 'bus')
+    assert answer.boxes.shape == (4, 5) and not answer.malformed
+    assert answer.text == '2 Small-vehicles and the bus near tennis courts'
+
+
+@pytest.mark.parametrize(('text', 'malformed'), [('there are none', False), ('', True), ('<p>ship</p> {<1>}', True)])
+def test_nothing_detected_is_an_answer_but_no_words_or_a_faulty_box_are_not(text, malformed):
+    answer = DetectionPrompt().parse(text, CODEC, SIZE)
+    assert (answer.malformed, answer.labels, answer.boxes.shape) == (malformed, (), (0, 5))
+
+
+@pytest.mark.parametrize(
+    ('phrase', 'expected'),
+    [
+        ('ship', 'ship'),
+        ('3  Tennis courts', 'tennis court'),
+        ('the overpass', 'overpass'),
+        ('an Expressway-Service-areas', 'expressway-service-area'),
+        ('747', '747'),
+        ('', ''),
+    ],
+)
+def test_the_class_of_a_phrase(phrase, expected):
+    assert object_class(phrase) == expected
 
 
 def test_a_chat_reads_boxes_where_there_is_a_picture():

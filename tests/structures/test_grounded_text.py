@@ -20,3 +20,12 @@ def test_an_answer_survives_the_way_between_processes():
     back = pickle.loads(pickle.dumps(answer))
     assert back.parsed.grounded.diagnostics == grounded.diagnostics
     np.testing.assert_array_equal(back.question.truth['boxes'], np.ones((1, 5)))
+
+
+def test_the_words_of_a_text_are_what_is_left_without_boxes_and_marks():
+    text = '<ref>two ships</ref> [1] [2] at <p>sea</p>\n(here: [x) < 5 .'
+    unread = Diagnostic('unclosed', (text.index('[x'), text.index('[x') + 2), 'the end', left_out=True)
+    spans = np.array([[text.index('[1]'), text.index('[1]') + 3], [text.index('[2]'), text.index('[2]') + 3]])
+    grounded = GroundedText(text, np.ones((2, 5)), spans, diagnostics=(unread,))
+    assert grounded.words == 'two ships at sea (here: ) < 5.'
+    assert GroundedText('').words == ''

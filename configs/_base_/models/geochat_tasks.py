@@ -4,8 +4,10 @@ from geochat.box_codecs import GeoChatBoxCodec
 from geochat.prompts import (
     CaptionPrompt,
     ChatPrompt,
+    DetectionPrompt,
     GroundingPrompt,
     IdentifyPrompt,
+    MultipleChoicePrompt,
     ReferPrompt,
     RegionCaptionPrompt,
     SceneClassificationPrompt,
@@ -22,5 +24,7 @@ task_prompts = dict(
     grounding=dict(type=GroundingPrompt),
     region_caption=dict(type=RegionCaptionPrompt),
     caption=dict(type=CaptionPrompt),
+    detection=dict(type=DetectionPrompt),
+    multiple_choice=dict(type=MultipleChoicePrompt),
     chat=dict(type=ChatPrompt),
 )

@@ -1,4 +1,4 @@
-"""Benchmarks about places on a picture: referring expressions and captions of regions."""
+"""Benchmarks about places on a picture in GeoChat-Bench's rows: referring expressions and captions of regions."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -6,25 +6,34 @@ from typing import Any
 import numpy as np
 
 from geochat.datasets.benchmarks.base import BenchmarkReader, field, groups, image_name, text_field
-from geochat.datasets.transforms import image_size
 from geochat.registry import BOX_CODECS, DATASETS
 from geochat.structures import Question
 from geochat.structures.polygons import polygons_to_boxes
 
+TRUTHS = ('ground_truth', 'obj_corner')
+"""Fields that can have the true boxes of referring expressions."""
+
 
 @DATASETS.register_module()
 class ReferringBenchmark(BenchmarkReader):
-    """Referring expressions as in GeoChat-Bench's ``referring.jsonl``.
+    """Referring expressions as in GeoChat-Bench's ``referring.jsonl`` or VRSBench's ``VRSBench_EVAL_referring.json``.
 
-    A row has ``question_id``, ``image_id``, ``question`` (a phrase), ``ground_truth`` (polygons of four corners each,
-    in pixels of the original picture; they may reach over its edge), ``type`` (``ref`` or ``grounding``) and
-    ``size_group``. Scores are broken down by size, by type and by whether one object or several are meant.
+    A row has ``question_id``, ``image_id``, ``question`` (a phrase) and ``ground_truth``: in GeoChat-Bench polygons of
+    four corners each, in pixels of the original picture (they may reach over its edge), in VRSBench the text of an
+    upright box. Scores are broken down by what a row tells: ``type`` (in GeoChat-Bench ``ref`` or ``grounding``),
+    ``size_group``, ``dataset``, ``obj_cls``, ``unique``; and by whether one object or several are meant.
 
     Args:
         data_file: The file.
-        image_source: Config of the image source.
-        types: Values of ``type`` to keep; None keeps all. The original asks ``ref`` rows to refer and others to ground.
-        image_suffix: Ending of the pictures' file names, which ``image_id`` leaves out.
+        image_source: Config of the image source. Boxes in per cent need the pictures' sizes.
+        types: Values of ``type`` to keep; None keeps all.
+        image_suffix: Ending of the pictures' file names, if ``image_id`` leaves it out.
+        source_codec: Config of the box codec that a ``ground_truth`` that is a text is written in.
+        truth_from: ``'ground_truth'``, or ``'obj_corner'``: VRSBench's rotated boxes, eight fractions of the picture's
+            width and height. VRSBench scores the upright ones.
+
+    Raises:
+        ValueError: Also if ``truth_from`` is neither.
     """
 
     def __init__(
@@ -33,26 +42,40 @@ class ReferringBenchmark(BenchmarkReader):
         image_source: Mapping[str, Any],
         types: Sequence[str] | None = None,
         image_suffix: str = '.png',
+        source_codec: Mapping[str, Any] | None = None,
+        truth_from: str = 'ground_truth',
     ):
+        if truth_from not in TRUTHS:
+            raise ValueError(f'truth_from is one of {", ".join(map(repr, TRUTHS))}, not {truth_from!r}')
         self.types = types
         self.image_suffix = image_suffix
+        self.codec = BOX_CODECS.build(dict(source_codec or {'type': 'geochat'}))
+        self.truth_from = truth_from
         super().__init__(data_file, image_source)
 
     def question(self, row: Mapping[str, Any]) -> Question | None:
         """Read a row; it is left out if its type is not to be kept."""
+        question_id = str(field(row, 'question_id'))
         if self.types is not None and field(row, 'type') not in self.types:
             return None
-        boxes = polygons_to_boxes(_quadrangles(field(row, 'ground_truth')))
+        name = image_name(row, self.image_suffix)
+        boxes = self._boxes(field(row, self.truth_from), name)
+        keys = {'size': 'size_group', 'type': 'type', 'dataset': 'dataset', 'class': 'obj_cls'}
+        uniqueness = {'unique': str(bool(row['unique'])).lower()} if row.get('unique') is not None else {}
         return Question(
-            id=str(field(row, 'question_id')),
-            images=(image_name(row, self.image_suffix),),
+            id=question_id,
+            images=(name,),
             query={'phrase': text_field(row, 'question')},
             truth={'boxes': boxes},
-            groups={
-                **groups(row, {'size': 'size_group', 'type': 'type'}),
-                'objects': 'single' if len(boxes) == 1 else 'multiple',
-            },
+            groups={**groups(row, keys), **uniqueness, 'objects': 'single' if len(boxes) == 1 else 'multiple'},
         )
+
+    def _boxes(self, value: Any, name: str) -> np.ndarray:
+        if isinstance(value, str):
+            return read_boxes(self.codec, value, self.picture_size(name), self.truth_from)
+        if self.truth_from == 'obj_corner':
+            return polygons_to_boxes(_quadrangles(value, self.truth_from) * self.picture_size(name))
+        return polygons_to_boxes(_quadrangles(value, self.truth_from))
 
 
 @DATASETS.register_module()
@@ -82,28 +105,57 @@ class RegionCaptionBenchmark(BenchmarkReader):
 
     def question(self, row: Mapping[str, Any]) -> Question:
         """Read a row."""
+        question_id = str(field(row, 'question_id'))
         name = image_name(row, self.image_suffix)
+        boxes = read_boxes(self.codec, text_field(row, 'question'), self.picture_size(name), 'question')
         return Question(
-            id=str(field(row, 'question_id')),
+            id=question_id,
             images=(name,),
-            query={'boxes': self._boxes(text_field(row, 'question'), name)},
+            query={'boxes': boxes},
             truth={'text': text_field(row, 'ground_truth')},
-            groups=groups(row, {'size': 'size_group', 'type': 'type'}),
+            groups=groups(row, {'size': 'size_group', 'type': 'type', 'dataset': 'dataset'}),
         )
 
-    def _boxes(self, text: str, name: str) -> np.ndarray:
-        boxes = self.codec.decode_strict(text, image_size(self.image_source, name)).boxes
-        if not len(boxes):
-            raise ValueError(f"'question' has no box: {text!r}")
-        return boxes
+
+def read_boxes(codec: Any, text: str, image_size: tuple[int, int], key: str) -> np.ndarray:
+    """Read the boxes of a field that is to have some.
+
+    Args:
+        codec: The box codec that they are written in.
+        text: The field.
+        image_size: Width and height of the picture in pixels.
+        key: The field's name, for the message.
+
+    Raises:
+        ValueError: If a box cannot be read, or there is none.
+    """
+    boxes = codec.decode_strict(text, image_size).boxes
+    if not len(boxes):
+        raise ValueError(f'{key!r} has no box: {text!r}')
+    return boxes
 
 
-def _quadrangles(value: Any) -> np.ndarray:
+def upright_box(corners: Sequence[float]) -> np.ndarray:
+    """Return a box (1, 5) from its left, top, right and bottom edge in pixels, in either order of left and right.
+
+    Raises:
+        ValueError: If these are not four finite numbers.
+    """
+    try:
+        x1, y1, x2, y2 = edges = np.array(corners, dtype=np.float64)
+    except (ValueError, TypeError):
+        edges = np.array(np.nan)
+    if not np.isfinite(edges).all():
+        raise ValueError(f'a box is its left, top, right and bottom edge in pixels, not {corners!r}')
+    return np.array([[(x1 + x2) / 2, (y1 + y2) / 2, abs(x2 - x1), abs(y2 - y1), 0.0]])
+
+
+def _quadrangles(value: Any, key: str) -> np.ndarray:
     """Return polygons of four corners each: (N, 4, 2)."""
     try:
         corners = np.array(value, dtype=np.float64)
     except (ValueError, TypeError):
         corners = np.zeros(0)
     if not corners.size or corners.size % 8 or corners.shape[-1] not in (2, 8):
-        raise ValueError(f"'ground_truth' is a list of polygons of four corners (x, y) each, not {value!r}")
+        raise ValueError(f'{key!r} is a list of polygons of four corners (x, y) each, not {value!r}')
     return corners.reshape(-1, 4, 2)

@@ -1,7 +1,8 @@
 """Benchmarks whose answers are words: scene classification and visual question answering."""
 
 import json
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,12 +10,16 @@ from geochat.datasets.benchmarks.base import BenchmarkReader, field, groups, tex
 from geochat.registry import DATASETS
 from geochat.structures import Question
 
+IMAGE_SUFFIXES = ('.bmp', '.gif', '.jpeg', '.jpg', '.png', '.tif', '.tiff')
+"""Endings of the files that are pictures, in lower case."""
+
 
 @DATASETS.register_module()
 class SceneBenchmark(BenchmarkReader):
     """Scene classification as in GeoChat-Bench's ``aid.jsonl`` and ``UCmerced.jsonl``.
 
-    A row has ``question_id``, ``image``, ``text`` (the whole question with its classes) and ``ground_truth``.
+    A row has ``question_id``, ``image``, ``text`` (the whole question with its classes) and ``ground_truth``. The
+    classes are ``classes`` of the row where it has them, else what follows "Classes:" in the question.
 
     Args:
         data_file: The file.
@@ -36,16 +41,51 @@ class SceneBenchmark(BenchmarkReader):
     def question(self, row: Mapping[str, Any]) -> Question:
         """Read a row."""
         question_id = str(field(row, 'question_id'))
+        text = text_field(row, 'text')
         truth = text_field(row, 'ground_truth') if self.truth_from == 'ground_truth' else _folder(question_id)
-        return Question(question_id, (text_field(row, 'image'),), {'text': text_field(row, 'text')}, {'text': truth})
+        classes = _classes(row, text)
+        query = {'text': text, 'classes': classes} if classes else {'text': text}
+        return Question(question_id, (text_field(row, 'image'),), query, {'text': truth})
+
+
+@DATASETS.register_module()
+class SceneFolderBenchmark(BenchmarkReader):
+    """Scene classification of pictures that lie in a folder for each class, such as WHU-RS19.
+
+    The classes are the folders' names in words: ``footballField`` is "football field".
+
+    Args:
+        data_file: The folder that has the classes' folders.
+        image_source: Config of the image source; its names are ``CLASS/PICTURE``.
+    """
+
+    def records(self) -> Iterator[tuple[str, str]]:
+        """Yield the names of the pictures, sorted."""
+        root = Path(self.data_file)
+        if not root.is_dir():
+            raise FileNotFoundError(f'the folder of classes {self.data_file} does not exist')
+        names = [
+            path.relative_to(root).as_posix()
+            for path in sorted(root.glob('*/*'))
+            if path.suffix.lower() in IMAGE_SUFFIXES
+        ]
+        self.classes = tuple(dict.fromkeys(_in_words(_folder(name)) for name in names))
+        for name in names:
+            yield str(root / name), name
+
+    def question(self, row: str) -> Question:
+        """Ask which class a picture shows."""
+        return Question(row, (row,), {'classes': self.classes}, {'text': _in_words(_folder(row))})
 
 
 @DATASETS.register_module()
 class VQABenchmark(BenchmarkReader):
-    """Visual question answering as in GeoChat-Bench's ``lrben.jsonl`` and ``hrben.jsonl``.
+    """Visual question answering as in GeoChat-Bench's ``lrben.jsonl`` and ``hrben.jsonl``, or VRSBench's questions.
 
-    A row has ``question_id``, ``image``, ``text`` and ``category``; its answer is in ``ground_truth`` or, as
-    GeoChat-Bench leaves it out, in RSVQA's own file of answers.
+    A row has ``question_id``, the picture's file name (``image`` or ``image_id``), the kind of question (``category``
+    or ``type``), and either ``text``, a question that says how to answer and is used as it is, or ``question``, which
+    the task puts into its words. Its answer is in ``ground_truth`` or, as GeoChat-Bench leaves it out, in RSVQA's own
+    file of answers.
 
     Args:
         data_file: The file.
@@ -67,17 +107,23 @@ class VQABenchmark(BenchmarkReader):
         self.categories = categories
         super().__init__(data_file, image_source)
 
+    @property
+    def files(self) -> tuple[str, ...]:
+        """The questions' file, and RSVQA's answers."""
+        return (self.data_file,) if self.answers_file is None else (self.data_file, self.answers_file)
+
     def question(self, row: Mapping[str, Any]) -> Question | None:
         """Read a row; it is left out if its category is not to be kept."""
-        if self.categories is not None and field(row, 'category') not in self.categories:
-            return None
         question_id = str(field(row, 'question_id'))
+        if self.categories is not None and str(field(row, 'category', 'type')) not in self.categories:
+            return None
+        asked = 'text' if row.get('text') is not None else 'question'
         return Question(
             id=question_id,
-            images=(text_field(row, 'image'),),
-            query={'text': text_field(row, 'text')},
+            images=(text_field(row, 'image', 'image_id'),),
+            query={asked: text_field(row, 'text', 'question')},
             truth={'text': self._truth(row, question_id)},
-            groups=groups(row, {'category': 'category'}),
+            groups=groups(row, {'category': 'type' if row.get('category') is None else 'category'}),
         )
 
     def _truth(self, row: Mapping[str, Any], question_id: str) -> str:
@@ -90,11 +136,23 @@ class VQABenchmark(BenchmarkReader):
         return self.answers[question_id]
 
 
-def _folder(question_id: str) -> str:
-    folder, slash, _ = question_id.partition('/')
+def _folder(name: str) -> str:
+    folder, slash, _ = name.partition('/')
     if not slash:
-        raise ValueError(f'the question_id {question_id!r} begins with no folder that tells the class')
+        raise ValueError(f'the question_id {name!r} begins with no folder that tells the class')
     return folder
+
+
+def _in_words(folder: str) -> str:
+    return re.sub(r'(?<=[a-z])(?=[A-Z])|[_-]+', ' ', folder).lower()
+
+
+def _classes(row: Mapping[str, Any], text: str) -> tuple[str, ...]:
+    """Return the classes that a question offers; none if it does not say."""
+    if isinstance(row.get('classes'), Sequence) and not isinstance(row['classes'], str):
+        return tuple(map(str, row['classes']))
+    listed = re.search(r'classes\s*:\s*([^.\n]+)', text, re.IGNORECASE)
+    return tuple(name.strip() for name in listed[1].split(',') if name.strip()) if listed else ()
 
 
 def _read_answers(path: str) -> dict[str, str]:
