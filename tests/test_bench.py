@@ -13,6 +13,8 @@ import numpy as np
 import pytest
 
 from geochat.evaluation.functional import count_boxes, exact_match, grounding_scores, pairwise_rotated_iou
+from geochat.evaluation.metrics import RotatedGrounding
+from geochat.structures import Answer, ParsedAnswer, Question
 
 FOLDER = Path(os.environ.get('GEOCHAT_BENCH', Path(__file__).parents[2] / 'shared' / 'bench'))
 BOX = re.compile(r'\[\[(\d+), (\d+), (\d+), (\d+), (\d+)\]\]')
@@ -33,9 +35,9 @@ def predictions(name):
     return [json.loads(line) for line in text.splitlines()]
 
 
-def boxes(text, sign):
+def boxes(text, sign, pattern=BOX):
     """The boxes ``[[x1, y1, x2, y2, degrees]]`` of a text, on the grid of per cent; edges are those before turning."""
-    x1, y1, x2, y2, degrees = np.array(BOX.findall(text), dtype=float).reshape(-1, 5).T
+    x1, y1, x2, y2, degrees = np.array(pattern.findall(text), dtype=float).reshape(-1, 5).T
     return np.stack([(x1 + x2) / 2, (y1 + y2) / 2, x2 - x1, y2 - y1, sign * np.deg2rad(degrees)], axis=1)
 
 
@@ -55,13 +57,33 @@ def test_referring(sense):
     for threshold, by_group in expected_scores()['referring'][sense].items():
         assert set(by_group) == set(overlaps)
         for group, expected in by_group.items():
-            counts = [count_boxes(iou, float(threshold)) for iou in overlaps[group]]
+            counts = count_boxes(overlaps[group], float(threshold))
             scores = {name: 100 * value for name, value in grounding_scores(counts).items()}
-            scores['expressions'] = len(counts)
-            scores['predicted'] = sum(count.predicted for count in counts)
-            scores['ground_truth'] = sum(count.truth for count in counts)
+            scores['expressions'] = len(counts.truth)
+            scores['predicted'] = counts.predicted.sum()
+            scores['ground_truth'] = counts.truth.sum()
             for name, value in expected.items():
                 assert scores[name] == pytest.approx(value, abs=0.01), (threshold, group, name)
+
+
+def test_referring_by_the_protocol_of_its_authors():
+    """Boxes read with their signs and clockwise: the protocol itself turns them and leaves out those with a sign."""
+    signed = re.compile(r'\[\[(-?\d+), (-?\d+), (-?\d+), (-?\d+), (-?\d+)\]\]')
+    metric = RotatedGrounding(protocol='earthdial')
+    for number, row in enumerate(predictions('referring')):
+        question = Question(
+            str(number), (), {}, {'boxes': boxes(row['gt_bbox'], 1, signed)}, {'size': row['size_group']}
+        )
+        answer = ParsedAnswer('', boxes(row['answer'], 1, signed))
+        metric.process(None, [Answer(question, '', '', answer, (100, 100))])
+    scores = metric.compute_metrics(metric.results)
+    expected = expected_scores()['referring']['counter_clockwise']
+    for threshold, by_group in expected.items():
+        for group, values in by_group.items():
+            kind = {'all': '', 'single': 'objects=', 'multiple': 'objects='}.get(group, 'size=')
+            name = f'{kind}{group}/' if kind else ''
+            assert 100 * scores[f'{name}acc@{threshold}'] == pytest.approx(values['any_match_precision'], abs=0.01)
+            assert scores[f'{name}predicted_boxes'] == values['predicted']
 
 
 def test_visual_question_answering():

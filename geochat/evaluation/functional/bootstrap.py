@@ -1,8 +1,10 @@
 """How far scores would vary with other questions: percentile intervals of bootstrap resamples."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 
 import numpy as np
+
+from geochat.evaluation.functional.ratios import Ratios
 
 RESAMPLES = 1000
 
@@ -57,14 +59,12 @@ class Resamples:
         return np.concatenate([weights @ table for weights in self.weights()])
 
 
-def resampled_ratios(
-    ratios: Mapping[str, tuple[np.ndarray, np.ndarray]], resamples: Resamples
-) -> dict[str, np.ndarray]:
+def resampled_ratios(ratios: Ratios, resamples: Resamples) -> dict[str, np.ndarray]:
     """Return scores that are quotients of sums, of each resample.
 
     Args:
-        ratios: By score two arrays (N,): what each question adds above and below the line.
-        resamples: Of the same N questions.
+        ratios: What each of N questions adds.
+        resamples: Of the same questions.
 
     Returns:
         By score a float64 array (resamples,); 0 where nothing is to divide by.

@@ -8,14 +8,17 @@ import numpy as np
 from mmengine.dist import all_gather_object
 from mmengine.evaluator import BaseMetric
 
-from geochat.evaluation.functional import RESAMPLES, Resamples, percentile_interval, resampled_ratios, share
+from geochat.evaluation.functional import (
+    RESAMPLES,
+    Ratios,
+    Resamples,
+    percentile_interval,
+    quotients,
+    resampled_ratios,
+)
 from geochat.structures import Answer
 
 Result = dict[str, Any]
-
-Ratios = dict[str, tuple[np.ndarray, np.ndarray]]
-"""Scores by name, each as two float64 arrays (N,): what every question adds above and below a line. The score is the
-quotient of the two sums, 0 where there is nothing to divide by."""
 
 
 class AnswerMetric(BaseMetric):
@@ -96,9 +99,7 @@ class AnswerMetric(BaseMetric):
 
         A metric adds here what is no quotient of sums, such as an average precision or a number of boxes.
         """
-        return {
-            name: share(float(above.sum()), float(below.sum())) for name, (above, below) in self.ratios(results).items()
-        }
+        return quotients(self.ratios(results))
 
     def resampled_scores(self, results: Sequence[Result], resamples: Resamples) -> dict[str, np.ndarray]:
         """Return the scores that get an interval, of each resample of the questions: by name an array (resamples,).

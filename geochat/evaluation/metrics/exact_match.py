@@ -5,8 +5,8 @@ from typing import Any
 
 import numpy as np
 
-from geochat.evaluation.functional import exact_match, normalize_text
-from geochat.evaluation.metrics.base import AnswerMetric, Ratios, Result, look_up
+from geochat.evaluation.functional import Ratios, exact_match, normalize_text
+from geochat.evaluation.metrics.base import AnswerMetric, Result, look_up
 from geochat.registry import METRICS
 from geochat.structures import Answer
 

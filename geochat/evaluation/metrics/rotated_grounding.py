@@ -1,14 +1,29 @@
 """Scores of answers in rotated boxes."""
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
 
 import numpy as np
 
-from geochat.evaluation.functional import BoxCounts, count_boxes, grounding_ratios, pairwise_rotated_iou
-from geochat.evaluation.metrics.base import AnswerMetric, Ratios, Result, look_up
+from geochat.evaluation.functional import (
+    GROUNDING_PROTOCOLS,
+    BoxCounts,
+    Ratios,
+    answer_overlap,
+    as_upright_boxes,
+    change_boxes,
+    count_boxes,
+    have_area,
+    overlap_tables,
+    rotated_iou,
+)
+from geochat.evaluation.metrics.base import AnswerMetric, Result, look_up
 from geochat.registry import METRICS
 from geochat.structures import Answer
+
+OVERLAPS = ('exact', 'hbox', 'mmrotate')
+
+_COUNTS = ('predicted', 'truth', 'matched', 'any_match', 'first_right')
 
 
 @METRICS.register_module()
@@ -22,53 +37,106 @@ class RotatedGrounding(AnswerMetric):
 
     Args:
         thresholds: Overlaps that count as right, in (0, 1].
-        iou: ``'exact'``, or ``'mmrotate'`` for the overlap of mmrotate's own tables. The latter needs mmcv's compiled
-            operators, works in float32, and is wrong on boxes whose edges nearly coincide.
-        prefix: What the names of the scores begin with; None puts nothing before them.
+        iou: ``'exact'``; ``'hbox'`` for the overlap of the upright boxes that enclose the rotated ones; or
+            ``'mmrotate'`` for the overlap of mmrotate's own tables, which needs mmcv's compiled operators, works in
+            float32, and is wrong on boxes whose edges nearly coincide.
+        protocol: ``'exact'``, or that of a paper: ``'geochat'``, ``'earthdial'``, ``'vrsbench'``. A paper's says itself
+            what overlap it takes.
+        prefix: What the names of the scores begin with; None puts nothing before them, and for another ``iou`` or
+            ``protocol`` its name.
 
     Raises:
-        ValueError: If a threshold or ``iou`` is none of these.
+        ValueError: If a threshold, ``iou`` or ``protocol`` is none of these, or ``iou`` is given beside a paper's
+            protocol.
         ImportError: If ``iou`` is ``'mmrotate'`` and mmrotate or mmcv's operator is missing.
     """
 
-    def __init__(self, thresholds: Sequence[float] = (0.25, 0.5), iou: str = 'exact', prefix: str | None = None):
-        super().__init__(prefix=prefix)
+    protocols: ClassVar[tuple[str, ...]] = tuple(GROUNDING_PROTOCOLS)
+
+    def __init__(
+        self,
+        thresholds: Sequence[float] = (0.25, 0.5),
+        iou: str = 'exact',
+        protocol: str = 'exact',
+        prefix: str | None = None,
+    ):
+        super().__init__(protocol, prefix or (None if iou == 'exact' else iou))
+        if iou not in OVERLAPS:
+            raise ValueError(f'iou is {", ".join(map(repr, OVERLAPS))}, not {iou!r}')
+        if protocol != 'exact' and iou != 'exact':
+            raise ValueError(f'the protocol {protocol!r} says itself what overlap it takes: there is no iou={iou!r}')
         for threshold in thresholds:
             if not 0 < threshold <= 1:
                 raise ValueError(f'a threshold is in (0, 1], not {threshold!r}')
+        if iou == 'mmrotate':
+            _need_mmrotate()
         self.thresholds = tuple(thresholds)
-        self.overlaps = _overlap_function(iou)
+        self.way = GROUNDING_PROTOCOLS[protocol]
+        self.change = as_upright_boxes if iou == 'hbox' else self.way.change
+        self.overlaps = _mmrotate_iou if iou == 'mmrotate' else rotated_iou
 
     def result(self, answer: Answer | Mapping[str, Any]) -> Result:
-        """Count what the boxes of one answer reach at each threshold."""
-        truth = box_array(look_up(answer, 'question', 'truth', 'boxes'))
-        predicted = box_array(look_up(answer, 'parsed', 'boxes'))
-        groups = dict(look_up(answer, 'question', 'groups'))
-        iou = self.overlaps(predicted, truth)
+        """Take the boxes of one answer and its question, and the size of its picture."""
+        size = look_up(answer, 'image_size')
+        if size is None and self.way.on_grid:
+            raise ValueError(f'the protocol {self.protocol!r} needs the size of the picture')
         return {
-            'groups': {**groups, 'objects': 'single' if len(truth) == 1 else 'multiple'},
-            'counts': [count_boxes(iou, threshold) for threshold in self.thresholds],
+            'size': (np.nan, np.nan) if size is None else size,
+            'truth': box_array(look_up(answer, 'question', 'truth', 'boxes')),
+            'boxes': box_array(look_up(answer, 'parsed', 'boxes')),
         }
+
+    def complete(self, results: Sequence[Result]) -> None:
+        """Put in place of the boxes what they reach at each threshold."""
+        sizes = np.array([result.pop('size') for result in results], dtype=np.float64)
+        predicted, truth = (
+            change_boxes(self.change, [result.pop(name) for result in results], sizes) for name in ('boxes', 'truth')
+        )
+        tables = overlap_tables(predicted, truth, self.overlaps)
+        counts = [count_boxes(tables, threshold + self.way.beyond) for threshold in self.thresholds]
+        by_threshold = [np.column_stack([getattr(count, name) for name in _COUNTS]) for count in counts]
+        for place, result in enumerate(results):
+            boxes, true_boxes, table = predicted[place], truth[place], tables[place]
+            objects = 'single' if len(true_boxes) == 1 else 'multiple'
+            result['groups'] = {**result['groups'], 'objects': objects}
+            result['counts'] = np.stack([numbers[place] for numbers in by_threshold])
+            result['overlap'] = answer_overlap(table)
+            result['first'] = [table[0, 0] if table.size else 0.0, _first_area(boxes), _first_area(true_boxes)]
+            result['bad'] = [int(len(some) - have_area(some).sum()) for some in (boxes, true_boxes)]
 
     def ratios(self, results: Sequence[Result]) -> Ratios:
-        """Return the scores ``NAME@THRESHOLD``."""
-        return {
-            f'{name}@{threshold:g}': ratio
-            for threshold, counts in zip(self.thresholds, self._by_threshold(results), strict=True)
-            for name, ratio in grounding_ratios(counts).items()
-        }
+        """Return the scores ``NAME@THRESHOLD``, ``mean_iou`` and ``cum_iou``."""
+        ratios: dict[str, tuple[np.ndarray, np.ndarray]] = {}
+        for threshold, counts in zip(self.thresholds, _counts(results), strict=True):
+            ratios |= {f'{name}@{threshold:g}': ratio for name, ratio in self.way.ratios(counts).items()}
+        return ratios | self.way.area_ratios(_counts(results)[0], np.array([result['first'] for result in results]))
 
     def scores(self, results: Sequence[Result]) -> dict[str, float]:
-        """Return the scores, and the numbers of boxes."""
-        counts = self._by_threshold(results)[0]
-        return {
-            **super().scores(results),
-            'predicted_boxes': sum(count.predicted for count in counts),
-            'true_boxes': sum(count.truth for count in counts),
-        }
+        """Return the scores, the numbers of boxes, and of those that have no area if there are any."""
+        counts = _counts(results)[0]
+        bad = np.sum([result['bad'] for result in results], axis=0)
+        numbers = {'predicted_boxes': counts.predicted.sum(), 'true_boxes': counts.truth.sum()}
+        named = zip(('bad_predicted_boxes', 'bad_true_boxes'), bad, strict=True)
+        numbers |= {name: number for name, number in named if number}
+        return {**super().scores(results), **{name: int(number) for name, number in numbers.items()}}
 
-    def _by_threshold(self, results: Sequence[Result]) -> list[tuple[BoxCounts, ...]]:
-        return list(zip(*(result['counts'] for result in results), strict=True))
+    def of_answer(self, result: Result) -> dict[str, float]:
+        """Return the overlap of the answer, and its own F1 at each threshold."""
+        predicted, truth, matched = result['counts'][:, :3].T
+        f1 = np.divide(2 * matched, predicted + truth, out=np.ones(len(matched)), where=predicted + truth > 0)
+        by_threshold = {f'f1@{threshold:g}': float(value) for threshold, value in zip(self.thresholds, f1, strict=True)}
+        return {'iou': float(result['overlap']), **by_threshold}
+
+
+def _counts(results: Sequence[Result]) -> list[BoxCounts]:
+    """Return the counts of all answers at each threshold."""
+    table = np.stack([result['counts'] for result in results])  # (answers, thresholds, names)
+    return [BoxCounts(*numbers.T) for numbers in table.transpose(1, 0, 2)]
+
+
+def _first_area(boxes: np.ndarray) -> float:
+    """Return the area of the first box; 0 if there is none, or it has none."""
+    return float(boxes[0, 2] * boxes[0, 3]) if len(boxes) and have_area(boxes[0]) else 0.0
 
 
 def box_array(boxes: Any) -> np.ndarray:
@@ -94,26 +162,20 @@ def box_array(boxes: Any) -> np.ndarray:
     return array
 
 
-def _overlap_function(iou: str) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
-    if iou == 'exact':
-        return pairwise_rotated_iou
-    if iou != 'mmrotate':
-        raise ValueError(f"iou is 'exact' or 'mmrotate', not {iou!r}")
+def _need_mmrotate() -> None:
     try:
         import mmcv.ops  # noqa: F401 -- where it is missing mmrotate can be imported, and fails when it is called
         import mmrotate.structures.bbox  # noqa: F401
     except ImportError as error:
         message = "iou='mmrotate' needs onedl-mmrotate and an onedl-mmcv with compiled operators; iou='exact' does not"
         raise ImportError(f'{message} ({error})') from error
-    return _mmrotate_iou
 
 
 def _mmrotate_iou(boxes1: np.ndarray, boxes2: np.ndarray) -> np.ndarray:
-    """Return mmrotate's overlaps (N, M); boxes that are not finite overlap nothing, as in our own."""
+    """Return mmrotate's overlaps (N,); boxes without an area overlap nothing, as in our own."""
     import torch
     from mmrotate.structures.bbox import rbbox_overlaps
 
     tensors = [torch.from_numpy(np.nan_to_num(boxes)).float() for boxes in (boxes1, boxes2)]
-    iou = rbbox_overlaps(*tensors).numpy().astype(np.float64)
-    finite = [np.isfinite(boxes).all(axis=1) for boxes in (boxes1, boxes2)]
-    return iou * finite[0][:, None] * finite[1]
+    iou = rbbox_overlaps(*tensors, is_aligned=True).reshape(-1).numpy().astype(np.float64)
+    return np.where(have_area(boxes1) & have_area(boxes2), iou, 0.0)

@@ -218,7 +218,9 @@ def test_an_answer_that_cannot_be_scored_is_an_error_that_names_the_question(met
     ('settings', 'message'),
     [
         ({'type': 'RotatedGrounding', 'thresholds': [50]}, r'\(0, 1\], not 50'),
-        ({'type': 'RotatedGrounding', 'iou': 'hbb'}, "'exact' or 'mmrotate', not 'hbb'"),
+        ({'type': 'RotatedGrounding', 'iou': 'hbb'}, "'exact', 'hbox', 'mmrotate', not 'hbb'"),
+        ({'type': 'RotatedGrounding', 'protocol': 'geoground'}, "'vrsbench', not 'geoground'"),
+        ({'type': 'RotatedGrounding', 'protocol': 'vrsbench', 'iou': 'hbox'}, "there is no iou='hbox'"),
         ({'type': 'ExactMatch', 'normalization': 'loose'}, 'verbatim, compact'),
     ],
 )
