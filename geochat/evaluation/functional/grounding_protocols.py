@@ -43,14 +43,12 @@ def change_boxes(change: BoxChange, sets: Sequence[np.ndarray], sizes: np.ndarra
 
     Args:
         change: What becomes of the boxes.
-        sets: Boxes (M, 5) of each of N answers; M differs.
+        sets: Boxes (M, 5) of each of N answers, N at least 1; M differs.
         sizes: (N, 2): width and height of the answers' pictures in pixels.
 
     Returns:
         The boxes of each answer.
     """
-    if not sets:
-        return []
     owners = np.repeat(np.arange(len(sets)), [len(boxes) for boxes in sets])
     boxes, seen = change(np.concatenate(sets), sizes[owners])
     return np.split(boxes[seen], np.cumsum(np.bincount(owners[seen], minlength=len(sets)))[:-1])

@@ -9,6 +9,9 @@ from geochat.structures.polygons import box_corners
 _PAIRS = 2**16
 """Pairs that are worked on at a time: some ten MB, which stay near the processor."""
 
+_TABLE_ENTRIES = 2**20
+"""Entries of tables that are made at a time: some hundred MB. A table of its own may have more."""
+
 Overlaps = Callable[[np.ndarray, np.ndarray], np.ndarray]
 """A function of boxes (N, 5) and (N, 5) that gives each one's overlap (N,) with its partner, as :func:`rotated_iou`."""
 
@@ -93,8 +96,7 @@ def overlap_tables(
     values = np.zeros(ends[-1])
     start = 0
     while start < len(shapes):
-        # As many sets as have some million pairs together, and one at least.
-        stop = max(int(np.searchsorted(ends, ends[start] + 2**20, side='right')) - 1, start + 1)
+        stop = max(int(np.searchsorted(ends, ends[start] + _TABLE_ENTRIES, side='right')) - 1, start + 1)
         values[ends[start] : ends[stop]] = _overlaps_of_all(sets1[start:stop], sets2[start:stop], overlaps)
         start = stop
     return [values[ends[i] : ends[i + 1]].reshape(shape) for i, shape in enumerate(shapes)]

@@ -88,6 +88,8 @@ class RotatedGrounding(AnswerMetric):
 
     def complete(self, results: Sequence[Result]) -> None:
         """Put in place of the boxes what they reach at each threshold."""
+        if not results:
+            return
         sizes = np.array([result.pop('size') for result in results], dtype=np.float64)
         predicted, truth = (
             change_boxes(self.change, [result.pop(name) for result in results], sizes) for name in ('boxes', 'truth')
@@ -95,14 +97,15 @@ class RotatedGrounding(AnswerMetric):
         tables = overlap_tables(predicted, truth, self.overlaps)
         counts = [count_boxes(tables, threshold + self.way.beyond) for threshold in self.thresholds]
         by_threshold = [np.column_stack([getattr(count, name) for name in _COUNTS]) for count in counts]
-        for place, result in enumerate(results):
-            boxes, true_boxes, table = predicted[place], truth[place], tables[place]
-            objects = 'single' if len(true_boxes) == 1 else 'multiple'
+        areas, true_areas = _first_areas(predicted), _first_areas(truth)
+        bad, true_bad = _bad_boxes(predicted), _bad_boxes(truth)
+        for place, (result, table) in enumerate(zip(results, tables, strict=True)):
+            objects = 'single' if len(truth[place]) == 1 else 'multiple'
             result['groups'] = {**result['groups'], 'objects': objects}
             result['counts'] = np.stack([numbers[place] for numbers in by_threshold])
             result['overlap'] = answer_overlap(table)
-            result['first'] = [table[0, 0] if table.size else 0.0, _first_area(boxes), _first_area(true_boxes)]
-            result['bad'] = [int(len(some) - have_area(some).sum()) for some in (boxes, true_boxes)]
+            result['first'] = [table[0, 0] if table.size else 0.0, areas[place], true_areas[place]]
+            result['bad'] = [bad[place], true_bad[place]]
 
     def ratios(self, results: Sequence[Result]) -> Ratios:
         """Return the scores ``NAME@THRESHOLD``, ``mean_iou`` and ``cum_iou``."""
@@ -134,9 +137,16 @@ def _counts(results: Sequence[Result]) -> list[BoxCounts]:
     return [BoxCounts(*numbers.T) for numbers in table.transpose(1, 0, 2)]
 
 
-def _first_area(boxes: np.ndarray) -> float:
-    """Return the area of the first box; 0 if there is none, or it has none."""
-    return float(boxes[0, 2] * boxes[0, 3]) if len(boxes) and have_area(boxes[0]) else 0.0
+def _first_areas(sets: Sequence[np.ndarray]) -> np.ndarray:
+    """Return the area of the first box of each set: float64 array (N,); 0 if there is none, or it has none."""
+    first = np.array([boxes[0] if len(boxes) else np.zeros(5) for boxes in sets])
+    return np.where(have_area(first), first[:, 2] * first[:, 3], 0.0)
+
+
+def _bad_boxes(sets: Sequence[np.ndarray]) -> np.ndarray:
+    """Return how many boxes of each set have no area: int64 array (N,)."""
+    owners = np.repeat(np.arange(len(sets)), [len(boxes) for boxes in sets])
+    return np.bincount(owners[~have_area(np.concatenate(sets))], minlength=len(sets))
 
 
 def box_array(boxes: Any) -> np.ndarray:

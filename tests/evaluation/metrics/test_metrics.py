@@ -114,9 +114,9 @@ def test_boxes_may_be_mmrotate_s():
 def test_mmrotate_s_own_overlap():
     scores = score(RotatedGrounding(iou='mmrotate', thresholds=[0.4, 0.6]), BOXES)
     exact = score(RotatedGrounding(thresholds=[0.4, 0.6]), BOXES)
-    assert scores == pytest.approx(exact)
-    bad = [answer('1', np.full((1, 5), np.nan), box(50, 50))]
-    assert score(RotatedGrounding(iou='mmrotate'), bad)['recall@0.25'] == 0.0
+    assert scores == pytest.approx({f'mmrotate/{name}': value for name, value in exact.items()})
+    bad = [answer('1', np.full((1, 5), np.nan), box(50, 50)), answer('2', NONE, box(50, 50))]
+    assert score(RotatedGrounding(iou='mmrotate'), bad)['mmrotate/recall@0.25'] == 0.0
 
 
 def test_mmrotate_s_overlap_without_its_operator_says_what_is_missing(monkeypatch):
