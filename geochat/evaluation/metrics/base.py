@@ -112,6 +112,16 @@ class AnswerMetric(BaseMetric):
         """Return what is told of a single answer beside it, such as whether it is right; nothing unless overridden."""
         return {}
 
+    def remarks(self, results: Mapping[str, Result]) -> dict[str, str]:
+        """Return what is to be told below the table, by the score that it is about; nothing unless overridden.
+
+        A score that could not be computed is left out of the scores, and the remark says why.
+
+        Args:
+            results: The results by question id, so that questions can be named.
+        """
+        return {}
+
     def compute_metrics(self, results: Sequence[tuple[str, Result]]) -> dict[str, float]:
         """Sum up the results of all questions, and of each group if there are several of a kind.
 
@@ -236,3 +246,9 @@ def _groups(results: Sequence[Result]) -> dict[str, list[Result]]:
         for name in sorted(by_name)
         if len(by_name) > 1
     }
+
+
+def some_of(question_ids: Sequence[str], most: int = 3) -> str:
+    """Name questions: all of few, some of many and how many there are."""
+    named = ', '.join(map(repr, question_ids[:most]))
+    return named if len(question_ids) <= most else f'{named} and {len(question_ids) - most} more'

@@ -24,5 +24,5 @@ def test_exact_match(answer, accepted, normalization, right):
 
 
 def test_an_unknown_normalization_is_an_error():
-    with pytest.raises(ValueError, match=r"verbatim, compact, not 'lower'"):
+    with pytest.raises(ValueError, match=r"verbatim, compact, words, not 'lower'"):
         normalize_text('Yes', 'lower')
