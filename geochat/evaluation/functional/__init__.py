@@ -9,6 +9,7 @@ from geochat.evaluation.functional.bootstrap import (
 )
 from geochat.evaluation.functional.captions import (
     bleu,
+    bleu_counts,
     cider,
     coco_rouge,
     meteor,
@@ -81,6 +82,7 @@ __all__ = [
     'as_texts',
     'as_upright_boxes',
     'bleu',
+    'bleu_counts',
     'box_corners',
     'change_boxes',
     'cider',

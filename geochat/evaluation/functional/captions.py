@@ -98,15 +98,41 @@ def coco_rouge(answers: Sequence[str], references: References) -> np.ndarray:
     return np.array([scorer.calc_score([answer], list(true)) for answer, true in pairs], dtype=np.float64)
 
 
-def bleu(answers: Sequence[str], references: References) -> dict[str, float]:
-    """Return BLEU-1 to BLEU-4 of all answers together, given in tokens, by pycocoevalcap.
+def bleu_counts(answers: Sequence[str], references: References) -> np.ndarray:
+    """Return what each answer, given in tokens, adds to the sums that BLEU is made of, by pycocoevalcap.
 
-    The lengths that are compared are those of the references nearest in length; nothing is smoothed.
+    Returns:
+        float64 array (N, 10): tokens of the answer and of the reference nearest in length; runs of 1 to 4 tokens in the
+        answer; those of them that a reference has, each counted as often as there at most.
     """
-    from pycocoevalcap.bleu.bleu import Bleu
+    from pycocoevalcap.bleu.bleu_scorer import BleuScorer
 
-    scores, _ = Bleu(4).compute_score(*_by_number(answers, references), verbose=0)
-    return {f'bleu{order}': float(score) for order, score in enumerate(scores, start=1)}
+    scorer = BleuScorer(n=4)
+    for answer, true in zip(answers, references, strict=True):
+        scorer += (answer, list(true))
+    rows = []
+    for counts in scorer.ctest:
+        size = counts['testlen']
+        nearest = min(counts['reflen'], key=lambda length: (abs(length - size), length))
+        rows.append([size, nearest, *counts['guess'], *counts['correct']])
+    return np.array(rows, dtype=np.float64).reshape(-1, 10)
+
+
+def bleu(sums: np.ndarray) -> np.ndarray:
+    """Return BLEU-1 to BLEU-4 from sums of :func:`bleu_counts` over questions (Papineni et al. 2002), not smoothed.
+
+    Args:
+        sums: (..., 10).
+
+    Returns:
+        float64 array (..., 4); 0 where a share is 0.
+    """
+    size, nearest, guessed, correct = sums[..., 0], sums[..., 1], sums[..., 2:6], sums[..., 6:10]
+    shares = np.divide(correct, guessed, out=np.zeros_like(guessed), where=guessed > 0)
+    with np.errstate(divide='ignore'):
+        means = np.cumsum(np.log(shares), axis=-1) / np.arange(1, 5)
+        shortness = np.divide(nearest, size, out=np.full_like(size, np.inf), where=size > 0)
+    return np.exp(means + np.minimum(0, 1 - shortness)[..., None])
 
 
 def cider(answers: Sequence[str], references: References) -> np.ndarray:

@@ -11,6 +11,9 @@ _REFUSAL = re.compile(
     re.IGNORECASE,
 )
 
+_BEFORE_NOUN = re.compile(r'\s+(?!(?:or|and|is|because|since|as)\b)[a-z]')
+"""What follows an article, and not the letter A."""
+
 
 def read_choice(answer: str, letters: str, options: Sequence[str] = ()) -> str | None:
     """Return the letter that an answer chooses; None if it chooses none, or several.
@@ -18,7 +21,7 @@ def read_choice(answer: str, letters: str, options: Sequence[str] = ()) -> str |
     In this order: the answer is a letter, with or without brackets, dots or colons (``b``, ``(B)``, ``B.``); it begins
     with a capital letter that a mark sets off from what follows (``B. a ship``, ``B: a ship``); it says ``answer is
     B``, ``answer: B`` or ``option B``; it is the text of one option; it has one capital letter only that stands alone,
-    where an ``A`` before a word of small letters is taken for the article.
+    where an ``A`` before a word of small letters is taken for the article (but not in ``A is right``).
 
     Args:
         answer: The model's words.
@@ -47,7 +50,7 @@ def _option_of(text: str, options: Sequence[str]) -> int | None:
 
 def _capitals_alone(text: str, letters: str) -> list[str]:
     found = re.finditer(rf'\b([{letters}])\b(?!\')', text)
-    return [match[1] for match in found if not (match[1] == 'A' and re.match(r'\s+[a-z]', text[match.end() :]))]
+    return [match[1] for match in found if not (match[1] == 'A' and _BEFORE_NOUN.match(text, match.end()))]
 
 
 def first_standing_letter(answer: str, letters: str) -> str | None:

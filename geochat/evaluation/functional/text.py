@@ -1,5 +1,6 @@
 """Comparison of short answers, the way that is right and the ways of other papers."""
 
+import itertools
 import re
 from collections.abc import Sequence
 from difflib import SequenceMatcher
@@ -155,7 +156,8 @@ def read_number(text: str) -> float | None:
     match = _NUMBER.search(text)
     if match is not None:
         return float(match[0].replace(',', ''))
-    for first, second in zip(found := words(text.replace('-', ' ')), [*found[1:], ''], strict=True):
+    found = [*words(text.replace('-', ' ')), '']
+    for first, second in itertools.pairwise(found):
         if first in _SMALL_NUMBERS:
             return float(_SMALL_NUMBERS.index(first))
         if first in _TENS:

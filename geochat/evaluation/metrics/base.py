@@ -115,7 +115,8 @@ class AnswerMetric(BaseMetric):
     def remarks(self, results: Mapping[str, Result]) -> dict[str, str]:
         """Return what is to be told below the table, by the score that it is about; nothing unless overridden.
 
-        A score that could not be computed is left out of the scores, and the remark says why.
+        A score that could not be computed is left out of the scores, and the remark says why; so it is asked for when
+        the scores have been.
 
         Args:
             results: The results by question id, so that questions can be named.

@@ -2,14 +2,17 @@
 
 import itertools
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from geochat.evaluation.functional import (
     Ratios,
+    Resamples,
     as_texts,
     bleu,
+    bleu_counts,
     cider,
     coco_rouge,
     meteor,
@@ -93,9 +96,13 @@ class Captions(AnswerMetric):
         """Return all scores that can be computed here."""
         return {**super().scores(results), **self._try_all(self._totals, results)}
 
+    def resampled_scores(self, results: Sequence[Result], resamples: Resamples) -> dict[str, np.ndarray]:
+        """Return the means and BLEU of each resample."""
+        means = super().resampled_scores(results, resamples)
+        return {**means, **self._try_all(partial(self._resampled_bleu, resamples), results)}
+
     def remarks(self, results: Mapping[str, Result]) -> dict[str, str]:
         """Tell which scores are missing, and why."""
-        self.ratios(list(results.values()))
         return {
             name: f'left out: {reason}'
             for measure, reason in self._missing.items()
@@ -134,10 +141,17 @@ class Captions(AnswerMetric):
     def _totals(self, measure: str, results: Sequence[Result]) -> dict[str, float]:
         """Return the scores of a measure that belong to all answers together."""
         if measure == 'bleu':
-            return bleu(*self._tokenized(results))
+            sums = bleu_counts(*self._tokenized(results)).sum(axis=0)
+            return dict(zip(_SCORES['exact', 'bleu'], bleu(sums).tolist(), strict=True))
         if measure == 'meteor' and self.protocol == 'vrsbench':
             return {'meteor': meteor(*self._tokenized(results))[1]}
         return {}
+
+    def _resampled_bleu(self, resamples: Resamples, measure: str, results: Sequence[Result]) -> dict[str, np.ndarray]:
+        if measure != 'bleu':
+            return {}
+        sums = resamples.sums(bleu_counts(*self._tokenized(results)))
+        return dict(zip(_SCORES['exact', 'bleu'], bleu(sums).T, strict=True))
 
     def _tokenized(self, results: Sequence[Result]) -> tuple[list[str], list[list[str]]]:
         texts, captions = _columns(results)
