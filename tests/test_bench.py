@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from geochat.evaluation.functional import count_boxes, exact_match, grounding_scores, pairwise_rotated_iou
+from geochat.evaluation.functional import count_boxes, exact_match, grounding_scores, pairwise_rotated_iou, rouge
 from geochat.evaluation.metrics import RotatedGrounding
 from geochat.structures import Answer, ParsedAnswer, Question
 
@@ -100,3 +100,11 @@ def test_scene_classification():
     expected = expected_scores()['aid']
     assert len(right) == expected['n']
     assert 100 * np.mean(right) == pytest.approx(expected['accuracy'], abs=0.01)
+
+
+def test_region_captions():
+    rows, expected = predictions('region_caption'), expected_scores()['region_caption']
+    scores = rouge([row['answer'] for row in rows], [[row['annotation']] for row in rows])
+    assert len(rows) == expected['n']
+    for name in ('rouge1', 'rougeL'):
+        assert 100 * scores[name].mean() == pytest.approx(expected[name], abs=0.01)
