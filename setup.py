@@ -34,6 +34,7 @@ CORE = [
     'terminaltables>=3.1',
     'tqdm>=4.66',
     'tensorboard>=2.16',
+    'matplotlib>=3.8',
 ]
 
 EXTRAS = {

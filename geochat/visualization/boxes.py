@@ -26,6 +26,7 @@ def draw_boxes(
     boxes: np.ndarray,
     labels: Sequence[str] = (),
     colors: Color | Sequence[Color] = PREDICTED_COLOR,
+    line_width: int | None = None,
 ) -> Image.Image:
     """Draw rotated boxes with labels beside them.
 
@@ -34,6 +35,7 @@ def draw_boxes(
         boxes: (N, 5): cx, cy, w, h in pixels of the picture, angle in radians, clockwise on screen.
         labels: One text a box, empty for none; no labels at all if there are none.
         colors: One RGB colour for all boxes, or one a box; :data:`TRUE_COLOR` has a wider line.
+        line_width: Width of the outlines in pixels of the drawing; None fits it to the drawing's size.
 
     Returns:
         The picture with the boxes, enlarged by a whole number if it is small.
@@ -47,7 +49,7 @@ def draw_boxes(
         raise ValueError(f'{len(corners)} boxes were given with {len(colors)} colours and {len(labels)} labels')
     scale = max(1, -(-MIN_SIDE // max(image.size)))
     canvas = image.convert('RGB').resize((image.width * scale, image.height * scale), Image.Resampling.BICUBIC)
-    canvas = Image.fromarray(_draw_outlines(np.array(canvas), corners * scale, colors))
+    canvas = Image.fromarray(_draw_outlines(np.array(canvas), corners * scale, colors, line_width))
     if labels:
         _draw_labels(canvas, corners * scale, labels, colors)
     return canvas
@@ -61,9 +63,11 @@ def _font(size: tuple[int, int]) -> ImageFont.FreeTypeFont:
     return ImageFont.load_default(max(13, round(max(size) / 48)))
 
 
-def _draw_outlines(pixels: np.ndarray, corners: np.ndarray, colors: Sequence[Color]) -> np.ndarray:
+def _draw_outlines(
+    pixels: np.ndarray, corners: np.ndarray, colors: Sequence[Color], line_width: int | None
+) -> np.ndarray:
     """Draw each outline with a dark rim, so that it stands out from light and dark ground alike."""
-    width = _line_width(pixels.shape[1::-1])
+    width = line_width or _line_width(pixels.shape[1::-1])
     # Where a predicted and a true box coincide, the true one shows on both sides of the predicted one.
     widths = [round(2.5 * width) if color == TRUE_COLOR else width for color in colors]
     # Pillow's and OpenCV's pixels have their centres half a pixel apart from the edge that coordinates count from.

@@ -1,0 +1,334 @@
+"""A run as one page of HTML that needs nothing else: tables, plots, answers with their pictures, the run's card."""
+
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from PIL import Image
+
+from geochat.visualization.report import plots
+from geochat.visualization.report.cases import Case, quality
+from geochat.visualization.report.gallery import choose, data_uri, draw_case
+from geochat.visualization.report.scores import BenchmarkScores
+from geochat.visualization.report.statistics import (
+    MOST_CLASSES,
+    confusion,
+    diagnostics,
+    precision_and_recall,
+    true_box_overlaps,
+)
+from geochat.visualization.report.style import STYLE
+from geochat.visualization.report.text import escaped
+
+LONGEST_WORDS = 400
+"""Characters of a question or an answer in the gallery."""
+
+MOST_GROUPS_ACROSS = 6
+"""A table has groups of questions as its columns up to this number, as its rows beyond."""
+
+LoadPicture = Callable[[str], Image.Image]
+"""Gives a picture by its name; raises OSError or ValueError, with the reason, where it cannot."""
+
+
+def no_boxes(case: Case) -> np.ndarray:
+    """Return no boxes: the box language of the questions is not known."""
+    return np.zeros((0, 5))
+
+
+@dataclass(frozen=True, eq=False)
+class BenchmarkPart:
+    """What the page tells of one benchmark.
+
+    Attributes:
+        scores: Its scores.
+        cases: The answers.
+        load_picture: Gives the pictures of its questions; None if it is not known where they are.
+        asked_boxes: Gives the boxes that a question speaks of, (K, 5).
+    """
+
+    scores: BenchmarkScores
+    cases: Sequence[Case]
+    load_picture: LoadPicture | None = None
+    asked_boxes: Callable[[Case], np.ndarray] = no_boxes
+
+
+@dataclass(frozen=True, eq=False)
+class Report:
+    """What the page tells.
+
+    Attributes:
+        title: Its heading.
+        benchmarks: The benchmarks, in their order.
+        comparisons: What the scores are compared with: a sentence for each column of the tables.
+        card: What made the run, by name: plain values, lists and dicts.
+        notes: What the reader must know of the files, such as lines that could not be read.
+    """
+
+    title: str
+    benchmarks: Sequence[BenchmarkPart]
+    comparisons: Mapping[str, str] = field(default_factory=dict)
+    card: Mapping[str, object] = field(default_factory=dict)
+    notes: Sequence[str] = ()
+
+
+@dataclass(frozen=True)
+class Page:
+    """The page and what could not be shown in it.
+
+    Attributes:
+        html: The whole file.
+        notes: The report's notes, and the pictures that could not be shown.
+    """
+
+    html: str
+    notes: tuple[str, ...]
+
+
+def render(report: Report, num_cases: int, progress: Callable[[str], None]) -> Page:
+    """Write the page.
+
+    Args:
+        report: What it tells.
+        num_cases: Most answers that are shown as the best, and as many as the worst, of each benchmark.
+        progress: Is called with the name of each benchmark before it is drawn.
+    """
+    sections, missing = [], []
+    for part in report.benchmarks:
+        progress(part.scores.name)
+        sections.append(_section(part, report, num_cases, missing))
+    notes = (*report.notes, *missing)
+    body = [
+        f'<header><h1>{escaped(report.title)}</h1>{_contents(report)}</header>',
+        _notes(notes),
+        _summary(report),
+        *sections,
+        _card(report.card),
+    ]
+    title = escaped(report.title)
+    viewport = '<meta name="viewport" content="width=device-width, initial-scale=1">'
+    head = f'<meta charset="utf-8">{viewport}<title>{title}</title><style>{STYLE}</style>'
+    page = f'<!DOCTYPE html>\n<html lang="en">\n<head>{head}</head>\n<body>\n{"".join(body)}</body>\n</html>\n'
+    return Page(page, notes)
+
+
+def _contents(report: Report) -> str:
+    links = [f'<a href="#{_anchor(part)}">{escaped(part.scores.name)}</a>' for part in report.benchmarks]
+    return f'<nav>{" ".join(links)} <a href="#run-card">run card</a></nav>'
+
+
+def _anchor(part: BenchmarkPart) -> str:
+    return f'benchmark-{escaped(part.scores.name).replace(" ", "-")}'
+
+
+def _notes(notes: Sequence[str]) -> str:
+    if not notes:
+        return ''
+    items = ''.join(f'<li>{escaped(note)}</li>' for note in notes)
+    return f'<section class="notes"><h2>To be known</h2><ul>{items}</ul></section>'
+
+
+def _summary(report: Report) -> str:
+    """Return the table of the scores to look at first, beside what was published and what they are compared with."""
+    used = _comparisons(report, [part.scores for part in report.benchmarks])
+    has_intervals = any(part.scores.intervals for part in report.benchmarks)
+    has_published = any(part.scores.published for part in report.benchmarks)
+    head = ['benchmark', 'score', 'this run']
+    head += ['95 % interval'] * has_intervals + ['GeoChat, published'] * has_published
+    rows = []
+    for part in report.benchmarks:
+        scores, benchmark = part.scores, f'<a href="#{_anchor(part)}">{escaped(part.scores.name)}</a>'
+        counts = [str(len(part.cases)), str(sum(case.malformed for case in part.cases))]
+        for name in scores.summary() or ['']:
+            row = [benchmark, escaped(name), f'<b>{_number(scores.scores.get(name))}</b>']
+            row += [_interval(scores.intervals.get(name))] * has_intervals
+            row += [_number(scores.published.get(name))] * has_published
+            row += [_number(scores.comparisons.get(column, {}).get(name)) for column in used]
+            rows.append([*row, *counts])
+            benchmark, counts = '', ['', '']
+    footer = ''.join(
+        f'<p class="legend"><b>{escaped(name)}</b>: {escaped(report.comparisons.get(name, ""))}</p>' for name in used
+    )
+    table = _table([*head, *used, 'questions', 'malformed'], rows, texts=(0, 1))
+    return f'<section><h2>Scores</h2>{table}{footer}</section>'
+
+
+def _comparisons(report: Report, scores: Sequence[BenchmarkScores]) -> list[str]:
+    there = dict.fromkeys(name for benchmark in scores for name in benchmark.comparisons)
+    return [name for name in report.comparisons if name in there] + [n for n in there if n not in report.comparisons]
+
+
+def _section(part: BenchmarkPart, report: Report, num_cases: int, missing: list[str]) -> str:
+    facts = ''.join(f'<dt>{escaped(name)}</dt><dd>{escaped(value)}</dd>' for name, value in part.scores.facts.items())
+    tables = _protocol_table(part.scores) + ''.join(_group_tables(part.scores))
+    pieces = [
+        f'<dl class="facts">{facts}</dl>' if facts else '',
+        _malformed(part.cases),
+        f'<div class="results"><div>{tables}</div>{_plots(part)}</div>',
+        _gallery(part, num_cases, missing),
+    ]
+    return f'<section id="{_anchor(part)}"><h2>{escaped(part.scores.name)}</h2>{"".join(pieces)}</section>'
+
+
+def _malformed(cases: Sequence[Case]) -> str:
+    count = sum(case.malformed for case in cases)
+    if not count:
+        return ''
+    codes = ', '.join(f'{escaped(code)} in {number}' for code, number in diagnostics(cases))
+    reasons = f' ({codes})' if codes else ''
+    return f'<p>{count} of {len(cases)} answers are malformed{reasons}; they count in every score.</p>'
+
+
+def _protocol_table(scores: BenchmarkScores) -> str:
+    """Return the scores of all questions, the protocols side by side."""
+    protocols = scores.protocols()
+    rows = [
+        [escaped(base), *(_with_interval(scores, names.get(protocol)) for protocol in protocols)]
+        for base, names in scores.by_protocol().items()
+    ]
+    if not rows:
+        return ''
+    head = ['score', *(protocol or 'exact' for protocol in protocols)]
+    return f'<h3>All questions</h3>{_table(head, rows)}'
+
+
+def _group_tables(scores: BenchmarkScores) -> Iterator[str]:
+    for protocol in scores.protocols():
+        for kind, groups in scores.groups(protocol).items():
+            bases = list(dict.fromkeys(base for names in groups.values() for base in names))
+            cells = {
+                (group, base): _with_interval(scores, names.get(base))
+                for group, names in groups.items()
+                for base in bases
+            }
+            if len(groups) <= MOST_GROUPS_ACROSS:
+                head = ['score', *groups]
+                rows = [[escaped(base), *(cells[group, base] for group in groups)] for base in bases]
+            else:
+                head = [kind, *bases]
+                rows = [[escaped(group), *(cells[group, base] for base in bases)] for group in groups]
+            title = f'By {escaped(kind)}' + (f', {escaped(protocol)}' if protocol else '')
+            yield f'<details><summary>{title}</summary>{_table(head, rows)}</details>'
+
+
+def _plots(part: BenchmarkPart) -> str:
+    drawn = list(_group_plots(part.scores))
+    boxed = [case for case in part.cases if case.has_boxes]
+    if boxed:
+        drawn.append(plots.overlap_histogram(true_box_overlaps(boxed)))
+        drawn.append(plots.threshold_curves(precision_and_recall(boxed)))
+    table = confusion(part.cases)
+    if table is not None:
+        slips = [
+            f'<li>{escaped(truth)} taken for {escaped(answer)}: {count} of {questions}</li>'
+            for truth, answer, count, questions in table.slips(5)
+        ]
+        listed = f'<figcaption>Most frequent slips<ol>{"".join(slips)}</ol></figcaption>' if slips else ''
+        drawn.append(plots.confusion_matrix(table) + listed)
+    return f'<div class="plots">{"".join(f"<figure>{plot}</figure>" for plot in drawn)}</div>' if drawn else ''
+
+
+def _group_plots(scores: BenchmarkScores) -> Iterator[str]:
+    base = scores.plotted()
+    for kind, groups in scores.groups('').items():
+        names = {group: by_base[base] for group, by_base in groups.items() if base in by_base}
+        if 2 <= len(names) <= MOST_CLASSES:
+            values = {group: scores.scores[name] for group, name in names.items()}
+            bounds = {group: scores.intervals[name] for group, name in names.items() if name in scores.intervals}
+            yield plots.group_bars(f'{base} by {kind}', values, bounds)
+
+
+def _gallery(part: BenchmarkPart, num_cases: int, missing: list[str]) -> str:
+    chosen = choose(part.cases, [quality(case) for case in part.cases], num_cases)
+    asked = {case.id: part.asked_boxes(case) for rated in chosen for case, _ in rated}
+    pieces = []
+    for title, rated in zip(('Best answers', 'Worst answers'), chosen, strict=True):
+        cards = ''.join(_case_card(part, case, rating, asked[case.id], missing) for case, rating in rated)
+        pieces.append(f'<h3>{title}</h3><div class="gallery">{cards}</div>' if cards else '')
+    kinds = {'true': 'true boxes', 'predicted': 'predicted boxes'} if any(case.has_boxes for case in part.cases) else {}
+    if any(len(boxes) for boxes in asked.values()):
+        kinds['asked'] = 'boxes asked about'
+    keys = ''.join(f'<span class="key {kind}"></span>{name}' for kind, name in kinds.items())
+    return f'<p class="legend">{keys}</p>{"".join(pieces)}' if any(pieces) else ''
+
+
+def _case_card(part: BenchmarkPart, case: Case, rating: float, asked: np.ndarray, missing: list[str]) -> str:
+    words = {'Question': case.prompt, 'Answer': case.answer or '(empty)', 'Truth': _truth(case)}
+    lines = ''.join(
+        f'<dt>{name}</dt><dd>{escaped(value, LONGEST_WORDS)}</dd>' for name, value in words.items() if value
+    )
+    told = case.scores or {'overlap' if case.has_boxes else 'right': rating}
+    scores = ', '.join(f'{escaped(name)} {value:.3g}' for name, value in told.items())
+    flag = ' <b class="flag">malformed</b>' if case.malformed else ''
+    head = f'<p class="head"><span>{escaped(case.id, 60)}</span> <span>{scores}{flag}</span></p>'
+    return f'<article>{_picture(part, case, asked, missing)}{head}<dl>{lines}</dl></article>'
+
+
+def _truth(case: Case) -> str:
+    if case.true_texts:
+        return ' / '.join(case.true_texts)
+    count = 0 if case.true_boxes is None else len(case.true_boxes)
+    return f'{count} box{"" if count == 1 else "es"}' if count else ''
+
+
+def _picture(part: BenchmarkPart, case: Case, asked: np.ndarray, missing: list[str]) -> str:
+    if not case.images:
+        return ''
+    name = case.images[0]
+    if part.load_picture is None:
+        return f'<p class="no-picture">{escaped(name, 80)}</p>'
+    try:
+        image = part.load_picture(name)
+    except (OSError, ValueError) as error:
+        missing.append(f'{part.scores.name}, {case.id}: the picture cannot be shown: {error}')
+        return f'<p class="no-picture">{escaped(name, 80)} cannot be shown</p>'
+    drawing, is_cut_out = draw_case(image, case, asked)
+    note = '<p class="legend">cut-out</p>' if is_cut_out else ''
+    return f'<img src="{data_uri(drawing)}" alt="{escaped(name, 80)}" loading="lazy">{note}'
+
+
+def _card(card: Mapping[str, object]) -> str:
+    rows = ''.join(f'<dt>{escaped(name)}</dt><dd>{_value(value)}</dd>' for name, value in card.items())
+    told = f'<dl>{rows}</dl>' if rows else '<p>The run left none behind.</p>'
+    return f'<section id="run-card"><h2>Run card</h2>{told}</section>'
+
+
+def _value(value: object) -> str:
+    """Return a plain value as a cell; what is long is folded."""
+    if isinstance(value, str | int | float) or value is None:
+        return escaped(value)
+    text = escaped(json.dumps(value, indent=2, ensure_ascii=False, default=str))
+    if '\n' not in text:
+        return text
+    return f'<details><summary>{len(value)} entries</summary><pre>{text}</pre></details>'
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]], texts: Sequence[int] = (0,)) -> str:
+    """Return a table of cells that are HTML already; the columns ``texts`` hold words, all others numbers."""
+
+    def cells(tag: str, values: Sequence[str]) -> str:
+        return ''.join(
+            f'<{tag} class="text">{value}</{tag}>' if column in texts else f'<{tag}>{value}</{tag}>'
+            for column, value in enumerate(values)
+        )
+
+    header = f'<thead><tr>{cells("th", [escaped(name) for name in head])}</tr></thead>'
+    body = ''.join(f'<tr>{cells("td", row)}</tr>' for row in rows)
+    return f'<div class="wide"><table>{header}<tbody>{body}</tbody></table></div>'
+
+
+def _with_interval(scores: BenchmarkScores, name: str | None) -> str:
+    if name is None:
+        return ''
+    interval = _interval(scores.intervals.get(name))
+    return f'{_number(scores.scores[name])}{f" <small>{interval}</small>" if interval else ""}'
+
+
+def _interval(bounds: Sequence[float] | None) -> str:
+    return '' if bounds is None else f'{bounds[0]:.3f}\u2013{bounds[1]:.3f}'
+
+
+def _number(value: float | None) -> str:
+    if value is None:
+        return ''
+    return str(value) if isinstance(value, int) else f'{value:.3f}'

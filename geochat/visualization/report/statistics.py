@@ -1,0 +1,96 @@
+"""The numbers behind the report's plots."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from geochat.evaluation.functional import count_boxes, normalize_text, share
+from geochat.visualization.report.cases import Case, partner_overlaps
+
+THRESHOLDS = tuple(round(0.05 * step, 2) for step in range(1, 20))
+"""Overlaps at which precision and recall are drawn."""
+
+MOST_CLASSES = 64
+"""More true answers than this are not taken for classes."""
+
+OTHER = '(other)'
+"""Name of the column of answers that are no class."""
+
+
+@dataclass(frozen=True, eq=False)
+class Confusion:
+    """Which classes are taken for which.
+
+    Attributes:
+        classes: Names of the true classes, sorted.
+        counts: int64 array (C, C + 1): questions of each true class by the class of the answer; the last column counts
+            answers that are none of the classes.
+    """
+
+    classes: tuple[str, ...]
+    counts: np.ndarray
+
+    def slips(self, count: int) -> list[tuple[str, str, int, int]]:
+        """Return the most frequent slips: true class, answer, how often, of how many questions of that class."""
+        names = (*self.classes, OTHER)
+        wrong = self.counts.copy()
+        np.fill_diagonal(wrong, 0)
+        order = np.argsort(-wrong, axis=None, kind='stable')[:count]
+        places = [divmod(int(index), len(names)) for index in order if wrong.flat[index]]
+        return [
+            (names[row], names[column], int(wrong[row, column]), int(self.counts[row].sum())) for row, column in places
+        ]
+
+
+def confusion(cases: Sequence[Case]) -> Confusion | None:
+    """Count which answers were given to which true ones; None if the true answers are not classes.
+
+    They are if each question has one, and there are between 2 and :data:`MOST_CLASSES` of them for at least twice as
+    many questions. Both sides are compared as ``compact`` normalisation writes them.
+    """
+    if not cases or any(len(case.true_texts) != 1 for case in cases):
+        return None
+    truths = [normalize_text(case.true_texts[0], 'compact') for case in cases]
+    names = {}
+    for written, case in zip(truths, cases, strict=True):
+        names.setdefault(written, case.true_texts[0])
+    classes = sorted(names, key=_numbers_first)
+    if not 2 <= len(classes) <= min(MOST_CLASSES, len(cases) // 2):
+        return None
+    index = {name: number for number, name in enumerate(classes)}
+    counts = np.zeros((len(classes), len(classes) + 1), dtype=np.int64)
+    for truth, case in zip(truths, cases, strict=True):
+        counts[index[truth], index.get(normalize_text(case.text, 'compact'), len(classes))] += 1
+    return Confusion(tuple(names[name] for name in classes), counts)
+
+
+def _numbers_first(name: str) -> tuple[bool, int, str]:
+    """Sort numbers by value, and before words."""
+    is_number = name.isascii() and name.isdigit()
+    return not is_number, int(name) if is_number else 0, name
+
+
+def true_box_overlaps(cases: Sequence[Case]) -> np.ndarray:
+    """Return the overlap of every true box of the cases with its partner; see :func:`.cases.partner_overlaps`."""
+    overlaps = [partner_overlaps(case) for case in cases if case.has_boxes]
+    return np.concatenate(overlaps) if overlaps else np.zeros(0)
+
+
+def precision_and_recall(cases: Sequence[Case]) -> dict[str, np.ndarray]:
+    """Return precision, recall and F1 at each of :data:`THRESHOLDS`, under one-to-one matching at that threshold."""
+    overlaps = [case.overlaps() for case in cases if case.has_boxes]
+    matched = [sum(count_boxes(iou, threshold).matched for iou in overlaps) for threshold in THRESHOLDS]
+    predicted, truth = (sum(iou.shape[axis] for iou in overlaps) for axis in (0, 1))
+    return {
+        'precision': np.array([share(count, predicted) for count in matched]),
+        'recall': np.array([share(count, truth) for count in matched]),
+        'F1': np.array([share(2 * count, predicted + truth) for count in matched]),
+    }
+
+
+def diagnostics(cases: Sequence[Case]) -> list[tuple[str, int]]:
+    """Return in how many answers each complaint of the box codec stands, the most frequent first."""
+    counts = Counter(code for case in cases for code in dict.fromkeys(case.diagnostics))
+    return counts.most_common()
