@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from geochat.evaluation.functional import count_boxes, normalize_text, share
+from geochat.evaluation.functional import match_boxes, normalize_text, share
 from geochat.visualization.report.cases import Case, partner_overlaps
 
 THRESHOLDS = tuple(round(0.05 * step, 2) for step in range(1, 20))
@@ -81,7 +81,7 @@ def true_box_overlaps(cases: Sequence[Case]) -> np.ndarray:
 def precision_and_recall(cases: Sequence[Case]) -> dict[str, np.ndarray]:
     """Return precision, recall and F1 at each of :data:`THRESHOLDS`, under one-to-one matching at that threshold."""
     overlaps = [case.overlaps() for case in cases if case.has_boxes]
-    matched = [sum(count_boxes(iou, threshold).matched for iou in overlaps) for threshold in THRESHOLDS]
+    matched = [sum(len(match_boxes(iou, threshold)) for iou in overlaps) for threshold in THRESHOLDS]
     predicted, truth = (sum(iou.shape[axis] for iou in overlaps) for axis in (0, 1))
     return {
         'precision': np.array([share(count, predicted) for count in matched]),
