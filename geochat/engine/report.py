@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from geochat.datasets.errors import DataError
-from geochat.engine.benchmark import COMPARISONS, write_text
+from geochat.engine.files import replace_text
 from geochat.registry import BOX_CODECS, TRANSFORMS
 from geochat.visualization.report import BenchmarkPart, BenchmarkScores, Case, Report, no_boxes, read_case, render
 
@@ -56,12 +56,18 @@ def write_report(
     if not isinstance(config, Mapping):
         notes.append(f'{folder / RUN_CARD}: the config is not an object and was left out')
         config = {}
-    scores = _read_scores(folder / METRICS, list(cases), config, notes)
-    parts = [_part(scores[name], answers, config, notes) for name, answers in cases.items()]
+    metrics = _read_object(folder / METRICS, notes)
+    parts = []
+    for name, answers in cases.items():
+        scores = _scores(name, metrics, card, config)
+        if metrics and not scores.scores:
+            notes.append(f'{folder / METRICS} has no scores of {name}')
+        parts.append(_part(scores, answers, config, notes))
     title = f'GeoChat: {folder.resolve().name}'
-    page = render(Report(title, parts, COMPARISONS, card, notes), num_cases, progress)
+    page = render(Report(title, parts, card=card, notes=notes), num_cases, progress)
     path = folder / 'report.html' if output is None else Path(output)
-    write_text(path, page.html)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    replace_text(path, page.html)
     return path, page.notes
 
 
@@ -109,52 +115,63 @@ def _read_object(path: Path, notes: list[str]) -> Mapping[str, Any]:
     return {}
 
 
-def _read_scores(
-    path: Path, names: Sequence[str], config: Mapping[str, Any], notes: list[str]
-) -> dict[str, BenchmarkScores]:
-    metrics = _read_object(path, notes)
-    scores = {}
-    for name in names:
-        results = _mapping(_mapping(metrics.get('results')).get(name))
-        if metrics and not results:
-            notes.append(f'{path} has no scores of {name}')
-        data, settings = _mapping(_mapping(metrics.get('data')).get(name)), _settings(config, name)
-        facts = {key: settings[key] for key in ('version', 'source', 'task') if key in settings}
-        facts |= {key: data[key] for key in ('file', 'sha256', 'questions') if key in data}
-        scores[name] = BenchmarkScores(
-            name=name,
-            scores=_numbers(results.get('score')),
-            comparisons={key: _numbers(results[key]) for key in COMPARISONS if key in results},
-            intervals=_intervals(_mapping(metrics.get('intervals')).get(name)),
-            published=_numbers(settings.get('published')),
-            headline=tuple(settings.get('headline') or settings.get('shown') or ()),
-            facts={key: str(value) for key, value in facts.items()},
-        )
-    return scores
+def _scores(
+    name: str, metrics: Mapping[str, Any], card: Mapping[str, Any], config: Mapping[str, Any]
+) -> BenchmarkScores:
+    """Return what the files of a run say of a benchmark; what has another form is left out."""
+    results, settings, entry = (
+        _at(metrics, 'results', name),
+        _at(config, 'benchmarks', name),
+        _at(card, 'benchmarks', name),
+    )
+    facts = {key: entry.get(key, settings.get(key)) for key in ('version', 'source')}
+    facts |= {f'SHA-256 of {path}': digest for path, digest in _mapping(entry.get('files')).items()}
+    return BenchmarkScores(
+        name=name,
+        scores=_numbers(results.get('score')),
+        comparisons={key: _numbers(values) for key, values in results.items() if key != 'score'},
+        intervals=_intervals(_at(metrics, 'intervals', name)),
+        published=_numbers(_at(metrics, 'published', name) or settings.get('published')),
+        headline=_names(_mapping(metrics.get('shown')).get(name) or settings.get('shown')),
+        facts={key: str(value) for key, value in facts.items() if value},
+        problems=_problems(_mapping(metrics.get('problems')).get(name)),
+    )
 
 
 def _mapping(value: Any) -> Mapping[str, Any]:
     return value if isinstance(value, Mapping) else {}
 
 
-def _settings(config: Mapping[str, Any], name: str) -> Mapping[str, Any]:
-    return _mapping(_mapping(config.get('benchmarks')).get(name))
+def _at(content: Mapping[str, Any], section: str, name: str) -> Mapping[str, Any]:
+    """Return what a section of a file says of a benchmark; an empty mapping if nothing."""
+    return _mapping(_mapping(content.get(section)).get(name))
+
+
+def _names(value: Any) -> tuple[str, ...]:
+    return tuple(map(str, value)) if isinstance(value, list | tuple) else ()
 
 
 def _numbers(values: Any) -> dict[str, float]:
     return {key: value for key, value in _mapping(values).items() if isinstance(value, int | float)}
 
 
-def _intervals(values: Any) -> dict[str, tuple[float, float]]:
-    pairs = _mapping(values).items()
-    return {key: (bounds[0], bounds[1]) for key, bounds in pairs if isinstance(bounds, Sequence) and len(bounds) == 2}
+def _intervals(values: Mapping[str, Any]) -> dict[str, tuple[float, float]]:
+    pairs = {key: tuple(bounds) for key, bounds in values.items() if isinstance(bounds, list | tuple)}
+    return {
+        key: pair for key, pair in pairs.items() if len(pair) == 2 and all(isinstance(b, int | float) for b in pair)
+    }
+
+
+def _problems(values: Any) -> tuple[str, ...]:
+    problems = values if isinstance(values, list) else ()
+    return tuple(f'{problem.get("place")}: {problem.get("message")}' for problem in map(_mapping, problems) if problem)
 
 
 def _part(scores: BenchmarkScores, cases: Sequence[Case], config: Mapping[str, Any], notes: list[str]) -> BenchmarkPart:
     """Put together what the page tells of a benchmark; a note says if it is not known where its pictures are."""
     load_picture = None
-    settings = _mapping(_settings(config, scores.name).get('reader')).get('image_source')
-    if settings is None:
+    settings = _at(_at(config, 'benchmarks', scores.name), 'reader', 'image_source')
+    if not settings:
         notes.append(f'{scores.name}: no config says where its pictures are, so none are shown')
     else:
         try:

@@ -29,25 +29,43 @@ def config(tmp_path):
     (tmp_path / 'images').mkdir()
     Image.new('RGB', (64, 64)).save(tmp_path / 'images' / 'a.png')
     source = {'type': 'ImageFolder', 'root': str(tmp_path / 'images')}
-    settings = {'reader': {'type': 'SceneBenchmark', 'image_source': source}, 'task': 'scene', 'version': 3}
-    return {'benchmarks': {'scene': {**settings, 'published': {'accuracy': 0.7203}}}, 'box_codec': {'type': 'geochat'}}
+    settings = {'reader': {'type': 'SceneBenchmark', 'image_source': source}, 'published': {'accuracy': 0.844}}
+    return {'benchmarks': {'scene': settings}, 'box_codec': {'type': 'geochat'}}
 
 
 METRICS = {
     'results': {'scene': {'score': {'accuracy': 0.875, 'questions': 8}, 'majority': {'accuracy': 0.25}}},
-    'data': {'scene': {'file': 'data/scene.jsonl', 'sha256': 'abc', 'questions': 8}},
     'intervals': {'scene': {'accuracy': [0.5, 1.0]}},
+    'published': {'scene': {'geochat/accuracy': 0.7203}},
+    'shown': {'scene': ['accuracy']},
+    'problems': {'scene': [{'code': 'unknown_id', 'place': 'file, line 3', 'message': 'nobody asked that'}]},
 }
 
 
 def test_a_whole_run(tmp_path, config):
-    folder = write_run(tmp_path / 'run', rows(8), metrics=METRICS, run_card={'config': config, 'seed': 5})
+    about = {'scene': {'version': 3, 'source': 'somewhere', 'files': {'data/scene.jsonl': 'abc'}}}
+    card = {'config': config, 'seed': 5, 'benchmarks': about}
+    folder = write_run(tmp_path / 'run', rows(8), metrics=METRICS, run_card=card)
     path, notes = write_report(folder)
     page = path.read_text(encoding='utf-8')
     assert path == folder / 'report.html'
     assert notes == ()
-    for word in ('GeoChat: run', '0.875', '0.500\u20131.000', '0.720', '0.250', 'data/scene.jsonl', 'abc', 'seed'):
+    for word in (
+        *(
+            'GeoChat: run',
+            '0.875',
+            '0.500\u20131.000',
+            '0.720',
+            '0.250',
+            'somewhere',
+            'data/scene.jsonl',
+            'abc',
+            'seed',
+        ),
+        'file, line 3: nobody asked that',
+    ):
         assert word in page
+    assert '>0.844<' not in page  # what the run's own metrics say comes first
     assert page.count('<img ') == 1 + 3  # four answers are shown, all of the better half
     assert not list(folder.glob('.*'))
 

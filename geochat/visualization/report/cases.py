@@ -29,6 +29,7 @@ class Case:
         groups: What scores are broken down by.
         scores: What the metrics tell of this answer alone.
         log_prob: Natural log-probability of the answer; None if not known.
+        error: Why the question could not be asked; None if it was.
     """
 
     id: str
@@ -46,6 +47,7 @@ class Case:
     groups: Mapping[str, str] = field(default_factory=dict)
     scores: Mapping[str, float] = field(default_factory=dict)
     log_prob: float | None = None
+    error: str | None = None
 
     @property
     def has_boxes(self) -> bool:
@@ -83,6 +85,7 @@ def read_case(row: Mapping[str, Any]) -> Case:
         groups={str(kind): str(name) for kind, name in _field(row, 'groups', Mapping, {}).items()},
         scores=_numbers(_field(row, 'scores', Mapping, {})),
         log_prob=_log_prob(row.get('log_prob')),
+        error=None if row.get('error') is None else str(row['error']),
     )
 
 

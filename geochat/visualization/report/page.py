@@ -24,6 +24,9 @@ from geochat.visualization.report.text import escaped
 LONGEST_WORDS = 400
 """Characters of a question or an answer in the gallery."""
 
+MOST_PROBLEMS = 100
+"""What was wrong with questions and answers is listed up to this number."""
+
 MOST_GROUPS_ACROSS = 6
 """A table has groups of questions as its columns up to this number, as its rows beyond."""
 
@@ -130,9 +133,10 @@ def _notes(notes: Sequence[str]) -> str:
 
 def _summary(report: Report) -> str:
     """Return the table of the scores to look at first, beside what was published and what they are compared with."""
-    used = _comparisons(report, [part.scores for part in report.benchmarks])
-    has_intervals = any(part.scores.intervals for part in report.benchmarks)
-    has_published = any(part.scores.published for part in report.benchmarks)
+    all_scores = [part.scores for part in report.benchmarks]
+    protocols = list(dict.fromkeys(name for scores in all_scores for name in scores.protocols() if name))
+    comparisons = list(dict.fromkeys(name for scores in all_scores for name in scores.comparisons))
+    has_intervals, has_published = any(s.intervals for s in all_scores), any(s.published for s in all_scores)
     head = ['benchmark', 'score', 'this run']
     head += ['95 % interval'] * has_intervals + ['GeoChat, published'] * has_published
     rows = []
@@ -142,20 +146,19 @@ def _summary(report: Report) -> str:
         for name in scores.summary() or ['']:
             row = [benchmark, escaped(name), f'<b>{_number(scores.scores.get(name))}</b>']
             row += [_interval(scores.intervals.get(name))] * has_intervals
-            row += [_number(scores.published.get(name))] * has_published
-            row += [_number(scores.comparisons.get(column, {}).get(name)) for column in used]
+            row += [_number(scores.of_any_protocol(scores.published, name))] * has_published
+            row += [_number(scores.scores.get(f'{protocol}/{name}')) for protocol in protocols]
+            row += [_number(scores.comparisons.get(column, {}).get(name)) for column in comparisons]
             rows.append([*row, *counts])
             benchmark, counts = '', ['', '']
+    meanings = {name: f'scored as by {name} (docs/evaluation.md)' for name in protocols} | dict(report.comparisons)
     footer = ''.join(
-        f'<p class="legend"><b>{escaped(name)}</b>: {escaped(report.comparisons.get(name, ""))}</p>' for name in used
+        f'<p class="legend"><b>{escaped(name)}</b>: {escaped(meanings[name])}</p>'
+        for name in (*protocols, *comparisons)
+        if name in meanings
     )
-    table = _table([*head, *used, 'questions', 'malformed'], rows, texts=(0, 1))
+    table = _table([*head, *protocols, *comparisons, 'questions', 'malformed'], rows, texts=(0, 1))
     return f'<section><h2>Scores</h2>{table}{footer}</section>'
-
-
-def _comparisons(report: Report, scores: Sequence[BenchmarkScores]) -> list[str]:
-    there = dict.fromkeys(name for benchmark in scores for name in benchmark.comparisons)
-    return [name for name in report.comparisons if name in there] + [n for n in there if n not in report.comparisons]
 
 
 def _section(part: BenchmarkPart, report: Report, num_cases: int, missing: list[str]) -> str:
@@ -164,6 +167,7 @@ def _section(part: BenchmarkPart, report: Report, num_cases: int, missing: list[
     pieces = [
         f'<dl class="facts">{facts}</dl>' if facts else '',
         _malformed(part.cases),
+        _problems(part.scores.problems),
         f'<div class="results"><div>{tables}</div>{_plots(part)}</div>',
         _gallery(part, num_cases, missing),
     ]
@@ -177,6 +181,15 @@ def _malformed(cases: Sequence[Case]) -> str:
     codes = ', '.join(f'{escaped(code)} in {number}' for code, number in diagnostics(cases))
     reasons = f' ({codes})' if codes else ''
     return f'<p>{count} of {len(cases)} answers are malformed{reasons}; they count in every score.</p>'
+
+
+def _problems(problems: Sequence[str]) -> str:
+    if not problems:
+        return ''
+    items = ''.join(f'<li>{escaped(problem)}</li>' for problem in problems[:MOST_PROBLEMS])
+    more = f', of which these are the first {MOST_PROBLEMS}' if len(problems) > MOST_PROBLEMS else ''
+    title = f'Problems with questions and answers: {len(problems)}{more}'
+    return f'<details><summary>{title}</summary><ul>{items}</ul></details>'
 
 
 def _protocol_table(scores: BenchmarkScores) -> str:
@@ -253,7 +266,8 @@ def _gallery(part: BenchmarkPart, num_cases: int, missing: list[str]) -> str:
 
 
 def _case_card(part: BenchmarkPart, case: Case, rating: float, asked: np.ndarray, missing: list[str]) -> str:
-    words = {'Question': case.prompt, 'Answer': case.answer or '(empty)', 'Truth': _truth(case)}
+    answer = f'none: {case.error}' if case.error else case.answer or '(empty)'
+    words = {'Question': case.prompt, 'Answer': answer, 'Truth': _truth(case)}
     lines = ''.join(
         f'<dt>{name}</dt><dd>{escaped(value, LONGEST_WORDS)}</dd>' for name, value in words.items() if value
     )

@@ -2,7 +2,9 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
+
+T = TypeVar('T')
 
 COUNTS = ('questions', 'malformed', 'predicted_boxes', 'true_boxes')
 """Scores that are numbers of something."""
@@ -25,6 +27,11 @@ class ScoreName(NamedTuple):
     group: str
     base: str
 
+    @property
+    def bare(self) -> str:
+        """The name without the protocol."""
+        return f'{self.kind}={self.group}/{self.base}' if self.kind else self.base
+
 
 def split_name(name: str) -> ScoreName:
     """Take the name of a score apart, such as ``'earthdial/size=small/any_match_precision@0.5'``."""
@@ -45,8 +52,9 @@ class BenchmarkScores:
         comparisons: Scores by name of what it is compared with, by comparison.
         intervals: Bounds of the 95 % interval by name, for some scores.
         published: Figures that GeoChat published, by name of the score.
-        headline: Names of the scores to look at first; empty if the run does not say.
+        headline: Names of the scores to look at first, without protocols; empty if the run does not say.
         facts: What else is known of it, such as its version and file, by name.
+        problems: What was wrong with questions and answers.
     """
 
     name: str
@@ -56,14 +64,22 @@ class BenchmarkScores:
     published: Mapping[str, float] = field(default_factory=dict)
     headline: Sequence[str] = ()
     facts: Mapping[str, str] = field(default_factory=dict)
+    problems: Sequence[str] = ()
 
     def summary(self) -> list[str]:
-        """Return the names of the scores to look at first: the headline, what was published, else all but groups."""
-        chosen = [name for name in self.headline if name in self.scores]
+        """Return the names of the scores to look at first, without protocols.
+
+        They are the headline, or all but those of groups where there is none, and what was published.
+        """
+        there = dict.fromkeys(split_name(name).bare for name in self.scores)
+        chosen = [name for name in dict.fromkeys(split_name(name).bare for name in self.headline) if name in there]
         if not chosen:
-            parts = {name: split_name(name) for name in self.scores}
-            chosen = [name for name, part in parts.items() if not part.kind and part.base not in COUNTS]
-        return [*chosen, *(name for name in self.published if name not in chosen)]
+            chosen = [name for name in there if '=' not in name and name not in COUNTS]
+        return list(dict.fromkeys([*chosen, *(split_name(name).bare for name in self.published)]))
+
+    def of_any_protocol(self, values: Mapping[str, T], bare: str) -> T | None:
+        """Return what is told of a score under the first protocol that it is told of; None if of none."""
+        return next((value for name, value in values.items() if split_name(name).bare == bare), None)
 
     def protocols(self) -> list[str]:
         """Return the protocols of the scores, the exact one (``''``) first."""
@@ -91,7 +107,7 @@ class BenchmarkScores:
 
     def plotted(self) -> str | None:
         """Return the base name of the score that groups of questions are compared by; None if there is none."""
-        there = [split_name(name).base for name in self.summary() if name in self.scores]
+        there = [name for name in self.summary() if name in self.scores and '=' not in name]
         wanted = ('acc@0.5', 'f1@0.5', 'accuracy')
         return next((base for base in (*wanted, *there) if base in there), None)
 

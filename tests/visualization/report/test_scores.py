@@ -47,8 +47,10 @@ def test_layout():
 
 
 def test_what_was_published_is_told_though_it_was_not_computed():
-    wanted = ['acc@0.25', 'acc@0.5', 'geochat/acc@0.5', 'geochat/size=medium/acc@0.5']
-    assert SCORES.summary() == wanted
+    assert SCORES.summary() == ['acc@0.25', 'acc@0.5', 'size=medium/acc@0.5']
+    assert SCORES.of_any_protocol(SCORES.published, 'acc@0.5') == 0.106
+    assert SCORES.of_any_protocol(SCORES.published, 'size=medium/acc@0.5') == 0.136
+    assert SCORES.of_any_protocol(SCORES.published, 'acc@0.25') is None
 
 
 def test_a_headline_that_is_not_there_is_left_out():
