@@ -125,7 +125,8 @@ def _scores(
         _at(card, 'benchmarks', name),
     )
     facts = {key: entry.get(key, settings.get(key)) for key in ('version', 'source')}
-    facts |= {f'SHA-256 of {path}': digest for path, digest in _mapping(entry.get('files')).items()}
+    files = [f'{path} (SHA-256 {digest})' for path, digest in _mapping(entry.get('files')).items()]
+    facts |= {'files' if len(files) > 1 else 'file': '\n'.join(files)}
     return BenchmarkScores(
         name=name,
         scores=_numbers(results.get('score')),

@@ -54,10 +54,6 @@ class Case:
         """Whether predicted boxes can be held against true ones."""
         return self.boxes is not None and self.true_boxes is not None
 
-    def overlaps(self) -> np.ndarray:
-        """Return the overlap of each predicted box with each true one: (N, M), exact rotated IoU."""
-        return pairwise_rotated_iou(self.boxes, self.true_boxes)
-
 
 def read_case(row: Mapping[str, Any]) -> Case:
     """Read a line of ``predictions.jsonl``; fields that earlier versions did not write may be missing.
@@ -136,27 +132,35 @@ def _log_prob(value: Any) -> float | None:
     return float(value) if isinstance(value, int | float) else None
 
 
-def quality(case: Case) -> float:
+def overlap_tables(cases: Sequence[Case]) -> list[np.ndarray | None]:
+    """Return the overlap (exact rotated IoU) of each predicted box with each true one: (N, M), None without boxes."""
+    return [pairwise_rotated_iou(case.boxes, case.true_boxes) if case.has_boxes else None for case in cases]
+
+
+def quality(case: Case, iou: np.ndarray | None) -> float:
     """Tell how good an answer is, in [0, 1], so that the best and worst can be shown.
 
     Boxes count by the overlaps of the matching of greatest total overlap, divided by the larger number of boxes: 1 only
     if all are found, exactly, and none too many. Words count by ``right`` of the metrics where it is told, else by the
     first score that they tell, else by whether they are a true answer.
+
+    Args:
+        case: The answer.
+        iou: Its entry of :func:`overlap_tables`.
     """
-    if case.has_boxes:
-        most = max(len(case.boxes), len(case.true_boxes))
-        return float(partner_overlaps(case).sum() / most) if most else 1.0
+    if iou is not None:
+        return float(partner_overlaps(iou).sum() / max(iou.shape)) if max(iou.shape) else 1.0
     if case.scores:
         return case.scores.get('right', next(iter(case.scores.values())))
     return float(exact_match(case.text, case.true_texts))
 
 
-def partner_overlaps(case: Case) -> np.ndarray:
+def partner_overlaps(iou: np.ndarray) -> np.ndarray:
     """Return the overlap (M,) of each true box with the predicted one that it is matched with; 0 without one.
 
-    The matching is the one of greatest total overlap.
+    Args:
+        iou: (N, M) overlaps of predicted with true boxes. The matching is the one of greatest total overlap.
     """
-    iou = case.overlaps()
     partners = np.zeros(iou.shape[1])
     if iou.size and 1 in iou.shape:
         row, column = np.unravel_index(np.argmax(iou), iou.shape)

@@ -8,11 +8,12 @@ import numpy as np
 from PIL import Image
 
 from geochat.visualization.report import plots
-from geochat.visualization.report.cases import Case, quality
+from geochat.visualization.report.cases import Case, overlap_tables, quality
 from geochat.visualization.report.gallery import choose, data_uri, draw_case
 from geochat.visualization.report.scores import BenchmarkScores
 from geochat.visualization.report.statistics import (
     MOST_CLASSES,
+    Confusion,
     confusion,
     diagnostics,
     precision_and_recall,
@@ -24,11 +25,19 @@ from geochat.visualization.report.text import escaped
 LONGEST_WORDS = 400
 """Characters of a question or an answer in the gallery."""
 
+MOST_SLIPS = 5
+
 MOST_PROBLEMS = 100
 """What was wrong with questions and answers is listed up to this number."""
 
 MOST_GROUPS_ACROSS = 6
 """A table has groups of questions as its columns up to this number, as its rows beyond."""
+
+_NOTHING_ELSE = (
+    '<meta http-equiv="Content-Security-Policy" '
+    "content=\"default-src 'none'; img-src data:; style-src 'unsafe-inline'\">"
+)
+"""Tells the browser to run no script and to fetch nothing, should a model's words get through as more than words."""
 
 LoadPicture = Callable[[str], Image.Image]
 """Gives a picture by its name; raises OSError or ValueError, with the reason, where it cannot."""
@@ -110,7 +119,7 @@ def render(report: Report, num_cases: int, progress: Callable[[str], None]) -> P
     ]
     title = escaped(report.title)
     viewport = '<meta name="viewport" content="width=device-width, initial-scale=1">'
-    head = f'<meta charset="utf-8">{viewport}<title>{title}</title><style>{STYLE}</style>'
+    head = f'<meta charset="utf-8">{viewport}{_NOTHING_ELSE}<title>{title}</title><style>{STYLE}</style>'
     page = f'<!DOCTYPE html>\n<html lang="en">\n<head>{head}</head>\n<body>\n{"".join(body)}</body>\n</html>\n'
     return Page(page, notes)
 
@@ -163,13 +172,14 @@ def _summary(report: Report) -> str:
 
 def _section(part: BenchmarkPart, report: Report, num_cases: int, missing: list[str]) -> str:
     facts = ''.join(f'<dt>{escaped(name)}</dt><dd>{escaped(value)}</dd>' for name, value in part.scores.facts.items())
+    overlaps = overlap_tables(part.cases)
     tables = _protocol_table(part.scores) + ''.join(_group_tables(part.scores))
     pieces = [
         f'<dl class="facts">{facts}</dl>' if facts else '',
         _malformed(part.cases),
         _problems(part.scores.problems),
-        f'<div class="results"><div>{tables}</div>{_plots(part)}</div>',
-        _gallery(part, num_cases, missing),
+        f'<div class="results"><div>{tables}</div>{_plots(part, overlaps)}</div>',
+        _gallery(part, overlaps, num_cases, missing),
     ]
     return f'<section id="{_anchor(part)}"><h2>{escaped(part.scores.name)}</h2>{"".join(pieces)}</section>'
 
@@ -224,21 +234,26 @@ def _group_tables(scores: BenchmarkScores) -> Iterator[str]:
             yield f'<details><summary>{title}</summary>{_table(head, rows)}</details>'
 
 
-def _plots(part: BenchmarkPart) -> str:
+def _plots(part: BenchmarkPart, overlaps: Sequence[np.ndarray | None]) -> str:
     drawn = list(_group_plots(part.scores))
-    boxed = [case for case in part.cases if case.has_boxes]
-    if boxed:
-        drawn.append(plots.overlap_histogram(true_box_overlaps(boxed)))
-        drawn.append(plots.threshold_curves(precision_and_recall(boxed)))
+    tables = [iou for iou in overlaps if iou is not None]
+    if tables:
+        drawn.append(plots.overlap_histogram(true_box_overlaps(tables)))
+        drawn.append(plots.threshold_curves(precision_and_recall(tables)))
     table = confusion(part.cases)
     if table is not None:
-        slips = [
-            f'<li>{escaped(truth)} taken for {escaped(answer)}: {count} of {questions}</li>'
-            for truth, answer, count, questions in table.slips(5)
-        ]
-        listed = f'<figcaption>Most frequent slips<ol>{"".join(slips)}</ol></figcaption>' if slips else ''
-        drawn.append(plots.confusion_matrix(table) + listed)
+        drawn.append(plots.confusion_matrix(table) + _slips(table))
     return f'<div class="plots">{"".join(f"<figure>{plot}</figure>" for plot in drawn)}</div>' if drawn else ''
+
+
+def _slips(table: Confusion) -> str:
+    lines = [
+        f'<li>{escaped(truth)} taken for {escaped(answer)}: {count} of {questions}</li>'
+        for truth, answer, count, questions in table.slips(MOST_SLIPS)
+    ]
+    listed = f'Most frequent slips<ol>{"".join(lines)}</ol>' if lines else ''
+    others = f'{table.others} answers are none of the classes.' if table.others else ''
+    return f'<figcaption>{others} {listed}</figcaption>'
 
 
 def _group_plots(scores: BenchmarkScores) -> Iterator[str]:
@@ -251,8 +266,9 @@ def _group_plots(scores: BenchmarkScores) -> Iterator[str]:
             yield plots.group_bars(f'{base} by {kind}', values, bounds)
 
 
-def _gallery(part: BenchmarkPart, num_cases: int, missing: list[str]) -> str:
-    chosen = choose(part.cases, [quality(case) for case in part.cases], num_cases)
+def _gallery(part: BenchmarkPart, overlaps: Sequence[np.ndarray | None], num_cases: int, missing: list[str]) -> str:
+    qualities = [quality(case, iou) for case, iou in zip(part.cases, overlaps, strict=True)]
+    chosen = choose(part.cases, qualities, num_cases)
     asked = {case.id: part.asked_boxes(case) for rated in chosen for case, _ in rated}
     pieces = []
     for title, rated in zip(('Best answers', 'Worst answers'), chosen, strict=True):
@@ -269,7 +285,9 @@ def _case_card(part: BenchmarkPart, case: Case, rating: float, asked: np.ndarray
     answer = f'none: {case.error}' if case.error else case.answer or '(empty)'
     words = {'Question': case.prompt, 'Answer': answer, 'Truth': _truth(case)}
     lines = ''.join(
-        f'<dt>{name}</dt><dd>{escaped(value, LONGEST_WORDS)}</dd>' for name, value in words.items() if value
+        f'<dt>{name}</dt><dd title="{escaped(value, LONGEST_WORDS)}">{escaped(value, LONGEST_WORDS)}</dd>'
+        for name, value in words.items()
+        if value
     )
     told = case.scores or {'overlap' if case.has_boxes else 'right': rating}
     scores = ', '.join(f'{escaped(name)} {value:.3g}' for name, value in told.items())

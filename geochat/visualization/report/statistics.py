@@ -32,15 +32,20 @@ class Confusion:
     classes: tuple[str, ...]
     counts: np.ndarray
 
+    @property
+    def others(self) -> int:
+        """How many answers are none of the classes."""
+        return int(self.counts[:, -1].sum())
+
     def slips(self, count: int) -> list[tuple[str, str, int, int]]:
-        """Return the most frequent slips: true class, answer, how often, of how many questions of that class."""
-        names = (*self.classes, OTHER)
-        wrong = self.counts.copy()
+        """Return the most frequent slips: true class, class of the answer, how often, of how many questions."""
+        wrong = self.counts[:, :-1].copy()
         np.fill_diagonal(wrong, 0)
         order = np.argsort(-wrong, axis=None, kind='stable')[:count]
-        places = [divmod(int(index), len(names)) for index in order if wrong.flat[index]]
+        places = [divmod(int(index), len(self.classes)) for index in order if wrong.flat[index]]
         return [
-            (names[row], names[column], int(wrong[row, column]), int(self.counts[row].sum())) for row, column in places
+            (self.classes[row], self.classes[column], int(wrong[row, column]), int(self.counts[row].sum()))
+            for row, column in places
         ]
 
 
@@ -72,17 +77,23 @@ def _numbers_first(name: str) -> tuple[bool, int, str]:
     return not is_number, int(name) if is_number else 0, name
 
 
-def true_box_overlaps(cases: Sequence[Case]) -> np.ndarray:
-    """Return the overlap of every true box of the cases with its partner; see :func:`.cases.partner_overlaps`."""
-    overlaps = [partner_overlaps(case) for case in cases if case.has_boxes]
-    return np.concatenate(overlaps) if overlaps else np.zeros(0)
+def true_box_overlaps(tables: Sequence[np.ndarray]) -> np.ndarray:
+    """Return the overlap of every true box with its partner; see :func:`.cases.partner_overlaps`.
+
+    Args:
+        tables: (N, M) for each answer: overlaps of predicted with true boxes.
+    """
+    return np.concatenate([np.zeros(0), *map(partner_overlaps, tables)])
 
 
-def precision_and_recall(cases: Sequence[Case]) -> dict[str, np.ndarray]:
-    """Return precision, recall and F1 at each of :data:`THRESHOLDS`, under one-to-one matching at that threshold."""
-    overlaps = [case.overlaps() for case in cases if case.has_boxes]
-    matched = [sum(len(match_boxes(iou, threshold)) for iou in overlaps) for threshold in THRESHOLDS]
-    predicted, truth = (sum(iou.shape[axis] for iou in overlaps) for axis in (0, 1))
+def precision_and_recall(tables: Sequence[np.ndarray]) -> dict[str, np.ndarray]:
+    """Return precision, recall and F1 at each of :data:`THRESHOLDS`, under one-to-one matching at that threshold.
+
+    Args:
+        tables: (N, M) for each answer: overlaps of predicted with true boxes.
+    """
+    matched = [sum(len(match_boxes(iou, threshold)) for iou in tables) for threshold in THRESHOLDS]
+    predicted, truth = (sum(iou.shape[axis] for iou in tables) for axis in (0, 1))
     return {
         'precision': np.array([share(count, predicted) for count in matched]),
         'recall': np.array([share(count, truth) for count in matched]),

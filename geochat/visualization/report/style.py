@@ -54,6 +54,7 @@ article { background: var(--raised); border: 1px solid var(--line); border-radiu
 article img { display: block; width: 100%; height: auto; max-height: 32rem; object-fit: contain; background: #000; }
 article dl, article .head, article .legend { padding: 0 0.75rem; }
 article dl { padding-bottom: 0.6rem; font-size: 0.85rem; }
+article dd { display: -webkit-box; -webkit-box-orient: vertical; -webkit-line-clamp: 4; overflow: hidden; }
 .head { display: flex; justify-content: space-between; gap: 0.5rem; margin: 0.4rem 0; font-size: 0.85rem; }
 .head span { min-width: 0; overflow-wrap: anywhere; }
 .no-picture { margin: 0; padding: 2rem 0.75rem; text-align: center; color: var(--faint); background: var(--line); }

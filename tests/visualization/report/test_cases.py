@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from geochat.visualization.report.cases import partner_overlaps, quality, read_case
+from geochat.visualization.report.cases import overlap_tables, partner_overlaps, quality, read_case
 
 ROW = {'id': 'a', 'prompt': 'Where is it?', 'answer': 'There.'}
 
@@ -15,6 +15,14 @@ def boxed(predicted, true):
         return [[(x0 + x1) / 2, (y0 + y1) / 2, x1 - x0, y1 - y0, 0.0] for x0, y0, x1, y1 in boxes]
 
     return read_case({**ROW, 'boxes': rotated(predicted), 'truth': {'boxes': rotated(true)}})
+
+
+def table(case):
+    return overlap_tables([case])[0]
+
+
+def rate(case):
+    return quality(case, table(case))
 
 
 def test_a_line_of_an_earlier_version_has_what_it_has():
@@ -70,32 +78,32 @@ def test_what_is_wrong_is_named(row, message):
 def test_true_boxes_find_the_partners_of_greatest_total_overlap():
     left, right = (0, 0, 10, 10), (10, 0, 20, 10)
     between = (4, 0, 14, 10)  # overlaps left by 6 / 14, right by 4 / 16
-    assert partner_overlaps(boxed([between, left], [left, right])).tolist() == pytest.approx([1, 4 / 16])
-    assert partner_overlaps(boxed([between], [right, left])).tolist() == pytest.approx([0, 6 / 14])
-    assert partner_overlaps(boxed([], [left, right])).tolist() == [0, 0]
-    assert partner_overlaps(boxed([], [left])).tolist() == [0]
-    assert partner_overlaps(boxed([left, right], [])).tolist() == []
+    assert partner_overlaps(table(boxed([between, left], [left, right]))).tolist() == pytest.approx([1, 4 / 16])
+    assert partner_overlaps(table(boxed([between], [right, left]))).tolist() == pytest.approx([0, 6 / 14])
+    assert partner_overlaps(table(boxed([], [left, right]))).tolist() == [0, 0]
+    assert partner_overlaps(table(boxed([], [left]))).tolist() == [0]
+    assert partner_overlaps(table(boxed([left, right], []))).tolist() == []
 
 
 def test_a_box_too_many_or_too_few_costs():
     left, right = (0, 0, 10, 10), (10, 0, 20, 10)
-    assert quality(boxed([left], [left])) == pytest.approx(1)
-    assert quality(boxed([left, right], [left])) == pytest.approx(0.5)
-    assert quality(boxed([left], [left, right])) == pytest.approx(0.5)
-    assert quality(boxed([], [left])) == 0
-    assert quality(boxed([], [])) == 1
+    assert rate(boxed([left], [left])) == pytest.approx(1)
+    assert rate(boxed([left, right], [left])) == pytest.approx(0.5)
+    assert rate(boxed([left], [left, right])) == pytest.approx(0.5)
+    assert rate(boxed([], [left])) == 0
+    assert rate(boxed([], [])) == 1
 
 
 def test_words_are_rated_by_what_the_metrics_tell():
-    assert quality(read_case({**ROW, 'scores': {'earthdial/right': 1, 'right': 0}})) == 0
-    assert quality(read_case({**ROW, 'scores': {'rouge1': 0.25, 'rougeL': 0.2}})) == 0.25
-    assert quality(read_case({**ROW, 'truth': {'text': 'there'}})) == 1
-    assert quality(read_case({**ROW, 'truth': {'text': 'here'}})) == 0
+    assert rate(read_case({**ROW, 'scores': {'earthdial/right': 1, 'right': 0}})) == 0
+    assert rate(read_case({**ROW, 'scores': {'rouge1': 0.25, 'rougeL': 0.2}})) == 0.25
+    assert rate(read_case({**ROW, 'truth': {'text': 'there'}})) == 1
+    assert rate(read_case({**ROW, 'truth': {'text': 'here'}})) == 0
 
 
 def test_boxes_that_are_no_numbers_are_worth_nothing():
     case = read_case(
         {**ROW, 'boxes': [[float('nan')] * 5, [1e9, 1e9, 1e9, 1e9, 0]], 'truth': {'boxes': [[5, 5, 2, 2, 0]]}}
     )
-    assert np.isfinite(quality(case))
-    assert quality(case) < 1e-6
+    assert np.isfinite(rate(case))
+    assert rate(case) < 1e-6
