@@ -126,7 +126,9 @@ def open_model(source: str | Path, base: str | Path | None = None) -> WholeModel
     found = find_source(place)
     if found.adapter is not None:
         if base is None:
-            raise ValueError(f'{str(source)!r} is an adapter: name the model that it was trained over as its base')
+            raise ValueError(
+                f'{str(source)!r} is an adapter: name the model that it was trained over as its base (--base)'
+            )
         under = open_model(base)
         read = _laid_over(under.read, found.read)
         model = _merged(under.folder, under.parts, read, found.adapter, str(source))

@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from small_adapters import LORA, lora_model
+from small_adapters import LORA, lora_model, save_adapter
 from small_parts import small_model, small_parts
 
 from geochat.apis import load_model
@@ -38,6 +38,16 @@ def test_an_adapter_is_merged(run, tmp_path):
     folder = save_model(lora_model(), parts, tmp_path / 'model')
     run('merge_lora.py', folder, tmp_path / 'merged')
     assert not any('lora' in name for name in load_model(tmp_path / 'merged').state_dict())
+
+
+@pytest.mark.parametrize(('tool', 'more'), [('convert.py', ('--to', 'hf')), ('merge_lora.py', ())])
+def test_a_folder_of_peft_takes_its_base(run, tmp_path, tool, more):
+    base = save_model(small_model(), small_parts(), tmp_path / 'base')
+    save_adapter(lora_model(), tmp_path / 'adapter')
+    with pytest.raises(SystemExit, match=r'as its base \(--base\)$'):
+        run(tool, tmp_path / 'adapter', tmp_path / 'target', *more)
+    run(tool, tmp_path / 'adapter', tmp_path / 'target', '--base', base, *more)
+    assert (tmp_path / 'target' / 'model.safetensors').is_file()
 
 
 @pytest.mark.parametrize('tool', ['convert.py', 'merge_lora.py'])

@@ -14,6 +14,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('source', help='folder of a model in any of these layouts; which it is, is found out')
     parser.add_argument('target', help='folder to write; it must not be there')
     parser.add_argument('--to', choices=['original', 'geochat', 'hf'], required=True, help='layout of the target')
+    parser.add_argument('--base', help='for a folder of PEFT: the model that the adapter was trained over, any layout')
     parser.add_argument(
         '--shard-size', type=float, default=5, metavar='GB', help='most of a file of weights, in GB of 10^9 bytes'
     )
@@ -27,7 +28,7 @@ def main() -> None:
     from geochat.converters.convert import convert
 
     try:
-        convert(args.source, args.target, args.to, shard_bytes=int(args.shard_size * 1e9))
+        convert(args.source, args.target, args.to, args.base, shard_bytes=int(args.shard_size * 1e9))
     except (KeyError, OSError, TypeError, ValueError) as error:
         sys.exit(f'error: {error}')
     print(f'{args.target} is written')
