@@ -115,9 +115,9 @@ class CheckpointHook(Hook):
         loop.saved_to = str(folder)
         self.scores[step] = score
         if is_main_process():
-            replace_text(folder.with_name(LAST), folder.name)
-            if is_best:
+            if is_best:  # first: a run that is killed in between makes this step again
                 replace_text(folder.with_name(BEST), folder.name)
+            replace_text(folder.with_name(LAST), folder.name)
         self._delete_old(folder.parent)
 
     def _best_score(self) -> float:
