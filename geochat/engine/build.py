@@ -104,6 +104,7 @@ def prepare_config(
         cfg = as_config({key: value for key, value in cfg.items() if key not in TRAINING_KEYS}, cfg.filename)
     cfg.work_dir = str(work_dir or cfg.get('work_dir') or Path('work_dirs') / _name(cfg))
     cfg.setdefault('default_scope', 'geochat')
+    cfg.setdefault('env_cfg', {})  # which MMEngine's strategies take for granted
     # MMEngine wants these beside its loops; GeoChat's validate by the loss, and test with readers and metrics.
     for loop, companions in (('val_cfg', ('val_evaluator',)), ('test_cfg', ('test_dataloader', 'test_evaluator'))):
         if cfg.get(loop) is not None:

@@ -330,6 +330,23 @@ def check_parts(cfg: Config) -> None:
                 check_arguments(registry.resolve(settings['type']), arguments, allowed)
             except (KeyError, TypeError) as error:
                 raise ConfigError(f'{".".join(place)}: {error.args[0]}') from error
+    if 'llm' in cfg:
+        _check_llm(cfg.llm)
+
+
+def _check_llm(llm: Mapping[str, Any]) -> None:
+    """Refuse unknown settings in the groups of an :class:`~geochat.models.HFCausalLM`."""
+    from geochat.models.adapters import add_lora, quantize_linear_layers
+    from geochat.models.llms import HFCausalLM
+    from geochat.models.llms.start_values import set_start_values
+
+    if resolve(registries.LLMS, llm['type']) is not HFCausalLM:
+        return
+    groups = {'lora': add_lora, 'quantization': quantize_linear_layers, 'start_values': set_start_values}
+    for group, function in groups.items():
+        settings = llm.get(group) or {}
+        known = [name for name in inspect.signature(function).parameters if name not in ('model', 'vocabulary')]
+        _check_known(f'llm.{group}', settings, known)
 
 
 def _typed_dicts(node: Any, place: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], dict]]:

@@ -167,6 +167,12 @@ def test_a_strategy_does_not_test(tmp_path):
         build_runner(cfg)
 
 
+def test_a_strategy_needs_no_settings_of_the_environment(tmp_path):
+    cfg = small_run(tmp_path, strategy={'type': 'DeepSpeedStrategy', 'zero_stage': 1})
+    assert 'env_cfg' not in cfg
+    assert prepare_config(cfg).env_cfg == {}
+
+
 def test_data_is_prepared_before_anything_reads_it(tmp_path):
     cfg = small_run(tmp_path, data_preparation=[{'type': 'small_run.SmallData', 'folder': str(tmp_path)}])
     (tmp_path / 'train.jsonl').unlink()

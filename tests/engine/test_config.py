@@ -209,6 +209,14 @@ def test_settings_that_a_part_does_not_take(codecs):
         check_parts(Config({'box_codec': {'type': 'FirstCode'}}))
 
 
+def test_settings_of_adapters_are_checked_too():
+    check_parts(Config({'llm': {'type': 'HFCausalLM', 'lora': {'r': 2, 'alpha': 4}}}))
+    with pytest.raises(ConfigError, match=r"llm\.lora has no setting 'lora_alpha'; did you mean 'alpha'"):
+        check_parts(Config({'llm': {'type': 'HFCausalLM', 'lora': {'lora_alpha': 4}}}))
+    with pytest.raises(ConfigError, match=r"llm\.quantization has no setting 'bits'"):
+        check_parts(Config({'llm': {'type': 'HFCausalLM', 'quantization': {'bits': 4}}}))
+
+
 def test_where_a_type_is_looked_up():
     assert registry_at(['box_codec']) is BOX_CODECS
     assert registry_at(['test_cfg', 'task_prompts', 'refer']) is TASK_PROMPT_TEMPLATES
