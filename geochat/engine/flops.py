@@ -17,6 +17,7 @@ from torch import nn
 
 from geochat.datasets.collate import count_records
 from geochat.engine.loops.step import count_supervised
+from geochat.models.llms.hf_causal_lm import last_mlp
 from geochat.structures import IMAGE_TOKEN_INDEX
 
 PEAK_FLOPS = {
@@ -137,14 +138,21 @@ class ModelFlops:
         head, config = llm.get_output_embeddings(), llm.config
         decoder = llm.get_decoder()
         goes_back = trains_encoder or trains_projector or _is_trained(llm)
-        trained = 2 * linear_weights(decoder, trained_only=True)
-        self.token = 2 * linear_weights(decoder) * (2 if goes_back else 1) + trained
+
+        def operations(module: nn.Module | None) -> int:
+            if module is None:
+                return 0
+            return 2 * linear_weights(module) * (2 if goes_back else 1) + 2 * linear_weights(module, trained_only=True)
+
+        # Of the last layer, the MLP is needed for supervised tokens alone, as the head is.
+        mlp = last_mlp(llm)
+        self.token = operations(decoder) - operations(mlp)
         width = config.num_attention_heads * (
             getattr(config, 'head_dim', None) or config.hidden_size // config.num_attention_heads
         )
         # Scores and their product with the values: 2 * width each; their backward passes take two products each.
         self.pair = 4 * width * config.num_hidden_layers * (3 if goes_back else 1)
-        self.row = 2 * linear_weights(head) * (2 if goes_back else 1) + 2 * linear_weights(head, trained_only=True)
+        self.row = operations(head) + operations(mlp)
 
     def vision(self, work: Work) -> int:
         """Operations of the vision encoder and the projector."""

@@ -58,7 +58,8 @@ class TestWork:
 
 
 WIDTH, INNER = LLM_CONFIG['hidden_size'], LLM_CONFIG['intermediate_size']
-LAYER = 4 * WIDTH**2 + 3 * WIDTH * INNER
+MLP = 3 * WIDTH * INNER
+LAYER = 4 * WIDTH**2 + MLP
 
 
 def parts(**llm):
@@ -72,20 +73,23 @@ class TestModelFlops:
 
     def test_everything_trained_but_the_encoder(self):
         flops = ModelFlops(small_model())
-        assert flops.token == 6 * 2 * LAYER  # 6 operations a weight and token: Kaplan et al., table 1 and section 2.1
+        assert flops.token == 6 * (
+            2 * LAYER - MLP
+        )  # 6 operations a weight and token: Kaplan et al., table 1 and section 2.1
         assert flops.pair == 12 * 2 * WIDTH  # PaLM, appendix B: 12 L H Q for each other token
-        assert flops.row == 6 * WIDTH * LLM_CONFIG['vocab_size']
+        assert flops.row == 6 * (WIDTH * LLM_CONFIG['vocab_size'] + MLP)  # the last layer's, too
         assert flops.projector == 4 * (4 * 16 * WIDTH + 6 * WIDTH**2)  # no gradient for the encoder
 
     def test_adapters_on_a_frozen_llm(self):
         flops = ModelFlops(GeoChat(**parts(lora={'r': 2})))
-        adapters = 2 * (4 * 2 * 2 * WIDTH + 3 * 2 * (WIDTH + INNER))
-        assert flops.token == 4 * 2 * LAYER + 6 * adapters
-        assert flops.row == 4 * WIDTH * LLM_CONFIG['vocab_size']
+        of_mlp = 3 * 2 * (WIDTH + INNER)
+        adapters = 2 * (4 * 2 * 2 * WIDTH + of_mlp)
+        assert flops.token == 4 * (2 * LAYER - MLP) + 6 * (adapters - of_mlp)
+        assert flops.row == 4 * (WIDTH * LLM_CONFIG['vocab_size'] + MLP) + 6 * of_mlp
 
     def test_a_frozen_llm_hands_gradients_down_to_the_projector_alone(self):
         flops = ModelFlops(GeoChat(**parts(frozen=True)))
-        assert (flops.token, flops.pair) == (4 * 2 * LAYER, 12 * 2 * WIDTH)
+        assert (flops.token, flops.pair) == (4 * (2 * LAYER - MLP), 12 * 2 * WIDTH)
 
     def test_the_encoder_is_what_pytorch_counts(self):
         encoder = small_model().vision_encoder

@@ -182,8 +182,7 @@ class HFCausalLM(nn.Module):
 
     def _spare_rows_of_last_layer(self) -> None:
         """Let the last layer's MLP, which treats each token alone, run on the needed tokens only."""
-        layers = getattr(self.model.get_decoder(), 'layers', None)  # a few families name them otherwise
-        if layers is not None and (mlp := getattr(layers[-1], 'mlp', None)) is not None:
+        if (mlp := last_mlp(self.model)) is not None:
             mlp.register_forward_pre_hook(self._select_needed)
             mlp.register_forward_hook(self._put_back_needed)
 
@@ -216,6 +215,12 @@ class HFCausalLM(nn.Module):
         from transformers import DynamicCache
 
         return DynamicCache(config=self.model.config)
+
+
+def last_mlp(model: nn.Module) -> nn.Module | None:
+    """Return the MLP of a causal LM's last layer; None in the few families that name it otherwise."""
+    layers = getattr(model.get_decoder(), 'layers', None)
+    return None if layers is None else getattr(layers[-1], 'mlp', None)
 
 
 def use_liger(model: nn.Module) -> None:
