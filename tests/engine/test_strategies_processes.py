@@ -37,7 +37,7 @@ def uneven_runs():
     offload = {'offload_optimizer': True}
     micro = {'text_only': True, 'steps': FEW, 'reduction': 'micro'}
     changes = {
-        'ddp_micro': {**micro, 'find_unused_parameters': True},
+        'ddp_micro': micro,
         'zero1': zero(1),
         'zero2': zero(2),
         'zero2_offload': {**zero(2, **offload), 'steps': FEW},

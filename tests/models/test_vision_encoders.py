@@ -57,6 +57,14 @@ def test_the_position_table_is_the_originals():
     np.testing.assert_allclose(resized, recorded['expected'], rtol=0, atol=1e-6)
 
 
+def test_what_has_no_part_in_the_features_is_not_trained(clip_folder):
+    encoder = ClipVisionEncoder(pretrained=str(clip_folder), select_layer=-2, frozen=False)
+    encoder(torch.zeros(1, 3, encoder.image_size, encoder.image_size)).sum().backward()
+    trained = {name for name, weight in encoder.named_parameters() if weight.requires_grad}
+    assert trained == {name for name, weight in encoder.named_parameters() if weight.grad is not None}
+    assert 0 < len(trained) < len(list(encoder.parameters()))
+
+
 def test_a_table_that_is_no_square_is_refused():
     with pytest.raises(ValueError, match='11 rows'):
         interpolate_position_table(torch.zeros(11, 2), 4)

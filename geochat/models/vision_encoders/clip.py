@@ -90,6 +90,8 @@ class ClipVisionEncoder(VisionEncoder):
         model = build_transformer(lambda: CLIPVisionModel(CLIPVisionConfig(**fields)))
         self.model = model.to(getattr(torch, dtype))
         self.model.requires_grad_(not frozen)
+        for unused in (*self.model.encoder.layers[self.num_layers :], self.model.post_layernorm):
+            unused.requires_grad_(False)  # no gradient comes to them; DDP would wait for it, weight decay shrink them
         if gradient_checkpointing:
             checkpoint_layers(self.model)
         if compile:
