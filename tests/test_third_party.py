@@ -49,7 +49,7 @@ class StrangersCodec(BoxCodec):
     def __init__(self, mark='box'):
         self.mark = mark
 
-    def encode(self, boxes, image_size):
+    def encode(self, boxes, image_size, labels=None):
         rows = [[*map(round, box[:4].tolist()), round(np.rad2deg(box[4]))] for box in np.reshape(boxes, (-1, 5))]
         return ' '.join('[' + ' '.join(map(str, [self.mark, *row])) + ']' for row in rows)
 
@@ -58,6 +58,9 @@ class StrangersCodec(BoxCodec):
         boxes = np.array([match[1].split() for match in found], dtype=float).reshape(-1, 5)
         boxes[:, 4] = np.deg2rad(boxes[:, 4])
         return GroundedText(text, boxes, np.array([match.span() for match in found], dtype=int).reshape(-1, 2))
+
+    def precision(self, image_size):
+        return 0.75
 
 
 @VISION_ENCODERS.register_module()

@@ -17,24 +17,32 @@ class BoxCodec(ABC):
     Attributes:
         pattern: Regular expression of one box as :meth:`encode` writes it; no look-around, no back references.
         separator: Regular expression of what may stand between two boxes of one list.
+        opening: Regular expression of what may stand before a list of boxes and is part of it, such as a tag.
+        closing: Regular expression of what may stand after a list of boxes and is part of it.
+        phrase_marks: What stands before and after a phrase whose boxes follow; None if the language marks no phrases.
     """
 
     pattern: str
     separator: str
+    opening: str = ''
+    closing: str = ''
+    phrase_marks: tuple[str, str] | None = None
 
     @abstractmethod
-    def encode(self, boxes: np.ndarray, image_size: tuple[int, int]) -> str:
+    def encode(self, boxes: np.ndarray, image_size: tuple[int, int], labels: Sequence[str] | None = None) -> str:
         """Write boxes as text.
 
         Args:
             boxes: (N, 5), pixels and radians. N may be 0, which gives the empty string.
             image_size: Width and height of the original image in pixels.
+            labels: What each box shows, written as the language writes phrases or labels; None writes boxes alone.
 
         Returns:
             The boxes in their order.
 
         Raises:
-            ValueError: If a box is not finite or has a negative side, or the image size is not positive.
+            ValueError: If a box is not finite or has a negative side, the image size is not positive, or there are not
+                as many labels as boxes.
         """
 
     @abstractmethod
@@ -47,6 +55,20 @@ class BoxCodec(ABC):
 
         Returns:
             The boxes that could be read, each with its characters of ``text``, and diagnostics of the rest.
+
+        Raises:
+            ValueError: If the image size is not positive.
+        """
+
+    @abstractmethod
+    def precision(self, image_size: tuple[int, int]) -> float:
+        """Return the largest error in pixels that writing a box does to one of its edges.
+
+        That is an edge before the box is turned, or a coordinate of a corner for a language of corners, of a box that
+        lies within the picture. The angle has an error of its own. An upright language has it of the enclosing box.
+
+        Args:
+            image_size: Width and height of the original image in pixels.
 
         Raises:
             ValueError: If the image size is not positive.

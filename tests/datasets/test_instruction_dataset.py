@@ -226,11 +226,14 @@ class PixelBoxCodec(BoxCodec):
     pattern = r'\[\d+ \d+ \d+ \d+\]'
     separator = ' '
 
-    def encode(self, boxes, image_size):
+    def encode(self, boxes, image_size, labels=None):
         return ' '.join(f'[{cx:.0f} {cy:.0f} {w:.0f} {h:.0f}]' for cx, cy, w, h, _ in boxes)
 
     def decode(self, text, image_size):
         return GroundedText(text)
+
+    def precision(self, image_size):
+        return 0.75
 
 
 def test_boxes_are_rewritten_where_the_file_speaks_another_box_language(folder):

@@ -1,6 +1,7 @@
 """A box language of centre, sides and angle."""
 
 import re
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -25,14 +26,17 @@ class CentreBoxCodec(BoxCodec):
     pattern = r'\((-?[0-9]{1,6},){2}([0-9]{1,6},){2}[0-9]{1,3}\)'
     separator = r'\s*'
 
-    def encode(self, boxes: np.ndarray, image_size: tuple[int, int]) -> str:
-        """Write boxes (N, 5), pixels and radians; see :class:`geochat.box_codecs.BoxCodec`."""
+    def encode(self, boxes: np.ndarray, image_size: tuple[int, int], labels: Sequence[str] | None = None) -> str:
+        """Write boxes (N, 5), pixels and radians, each after its label; see :class:`geochat.box_codecs.BoxCodec`."""
         unit = max(check_image_size(image_size)) / UNIT
         boxes = check_boxes(boxes)
         lengths = np.rint(boxes[:, :4] / unit)
         degrees = np.rint(np.rad2deg(boxes[:, 4])) % 180
         rows = np.column_stack([lengths, degrees]).astype(int)
-        return ''.join('({},{},{},{},{})'.format(*row) for row in rows)
+        texts = ['({},{},{},{},{})'.format(*row) for row in rows]
+        if labels is None:
+            return ''.join(texts)
+        return ' '.join(f'{label} {text}' for label, text in zip(labels, texts, strict=True))
 
     def decode(self, text: str, image_size: tuple[int, int]) -> GroundedText:
         """Read the boxes of any text; numbers in parentheses that are no box are told as ``not_a_box``."""
@@ -50,3 +54,7 @@ class CentreBoxCodec(BoxCodec):
         boxes = np.column_stack([numbers[:, :4] * unit, np.deg2rad(numbers[:, 4])])
         spans = np.array(spans, dtype=np.int64).reshape(-1, 2)
         return GroundedText(text, boxes, spans, diagnostics=tuple(diagnostics))
+
+    def precision(self, image_size: tuple[int, int]) -> float:
+        """Return the largest error of an edge in pixels: half a unit of the centre, and half of that of a side."""
+        return 0.75 * max(check_image_size(image_size)) / UNIT
