@@ -5,6 +5,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+_TAG = re.compile(r'</?[A-Za-z_]+>|<\|[a-z_]+\|>|```(?:json)?')
+
 
 @dataclass(frozen=True)
 class Diagnostic:
@@ -59,11 +61,20 @@ class GroundedText:
 
     @property
     def words(self) -> str:
-        """The text without boxes, readable or not, and without marks such as ``<p>`` or ``<ref>``."""
+        """The text without boxes, readable or not, without marks such as ``<p>``, and without the brackets of lists."""
         kept, end = [], 0
         unread = [diagnostic.span for diagnostic in self.diagnostics if diagnostic.left_out]
         for start, stop in sorted([*map(tuple, self.spans.tolist()), *unread]):
             kept.append(self.text[end:start])
             end = max(end, stop)
-        text = re.sub(r'</?[A-Za-z_]+>', ' ', ' '.join([*kept, self.text[end:]]))
-        return re.sub(r' (?=[.,;:!?])', '', ' '.join(text.split()))
+        pieces = [_TAG.sub(' ', piece) for piece in (*kept, self.text[end:])]
+        text = ' '.join(_without_brackets(pieces)).split()
+        return re.sub(r' (?=[.,;:!?])', '', ' '.join(text))
+
+
+def _without_brackets(pieces: list[str]) -> list[str]:
+    """Return the pieces of a text between boxes without the brackets around boxes and what parts those of a list."""
+    pieces = [pieces[0], *(piece.lstrip('] \t\n') for piece in pieces[1:])]
+    pieces = [*(piece.rstrip('[ \t\n') for piece in pieces[:-1]), pieces[-1]]
+    pieces[1:-1] = ['' if not piece.strip('[], \t\n') else piece for piece in pieces[1:-1]]
+    return pieces

@@ -3,7 +3,9 @@
 import pickle
 
 import numpy as np
+import pytest
 
+from geochat.box_codecs import EarthDialBoxCodec, Qwen3BoxCodec
 from geochat.structures import Answer, Diagnostic, GroundedText, ParsedAnswer, Question
 
 
@@ -29,3 +31,20 @@ def test_the_words_of_a_text_are_what_is_left_without_boxes_and_marks():
     grounded = GroundedText(text, np.ones((2, 5)), spans, diagnostics=(unread,))
     assert grounded.words == 'two ships at sea (here: ) < 5.'
     assert GroundedText('').words == ''
+
+
+@pytest.mark.parametrize(
+    'text',
+    [
+        'two courts [[10, 49, 22, 61, 1], [19, 49, 31, 61, 1]] , and [[1, 2, 3, 4, 5]]a dock [[[1, 2, 3, 4, 5]].',
+        'two courts <box>[[[10, 49, 22, 61, 1]][[19, 49, 31, 61, 1]]]</box>, and a dock [[1, 2, 3, 4, 5]].',
+        '<ref>two courts</ref>[[10, 49, 22, 61, 1]], and <ref> a dock.</ref> [[1, 2, 3',
+    ],
+)
+def test_the_brackets_of_a_list_go_with_its_boxes(text):
+    assert EarthDialBoxCodec().decode(text, (100, 100)).words == 'two courts, and a dock.'
+
+
+def test_a_fenced_list_of_boxes_leaves_no_word():
+    text = Qwen3BoxCodec().encode(np.ones((2, 5)), (100, 100))
+    assert Qwen3BoxCodec().decode(f'Here: {text}', (100, 100)).words == 'Here:'
