@@ -26,6 +26,19 @@ from geochat.evaluation.functional.choices import (
     read_choice,
     refuses,
 )
+from geochat.evaluation.functional.class_scores import ClassF1, ClassPrecision, ClassScores, ConfusionF1
+from geochat.evaluation.functional.detection import (
+    COCO_LEVELS,
+    COCO_THRESHOLDS,
+    VOC07_LEVELS,
+    ImageDetections,
+    Ranking,
+    average_precision,
+    coco_rankings,
+    confusion_counts,
+    count_detections,
+    dota_ranking,
+)
 from geochat.evaluation.functional.grounding import (
     BoxCounts,
     answer_overlap,
@@ -36,7 +49,9 @@ from geochat.evaluation.functional.grounding import (
 )
 from geochat.evaluation.functional.grounding_protocols import (
     GROUNDING_PROTOCOLS,
+    BoxChange,
     GroundingProtocol,
+    as_they_are,
     as_upright_boxes,
     change_boxes,
 )
@@ -69,27 +84,43 @@ from geochat.evaluation.functional.text import (
 )
 
 __all__ = [
+    'COCO_LEVELS',
+    'COCO_THRESHOLDS',
     'GROUNDING_PROTOCOLS',
     'NORMALIZATIONS',
     'OTHER',
     'RESAMPLES',
+    'VOC07_LEVELS',
+    'BoxChange',
     'BoxCounts',
+    'ClassF1',
+    'ClassPrecision',
+    'ClassScores',
+    'ConfusionF1',
     'GroundingProtocol',
+    'ImageDetections',
     'Overlaps',
+    'Ranking',
     'Ratios',
     'Resamples',
     'answer_overlap',
     'as_texts',
+    'as_they_are',
     'as_upright_boxes',
+    'average_precision',
     'bleu',
     'bleu_counts',
     'box_corners',
     'change_boxes',
     'cider',
     'closest_class',
+    'coco_rankings',
     'coco_rouge',
     'confusion',
+    'confusion_counts',
     'count_boxes',
+    'count_detections',
+    'dota_ranking',
     'enclosing_boxes',
     'exact_match',
     'first_letter',

@@ -3,6 +3,7 @@
 from geochat.evaluation.metrics.absolute_error import AbsoluteError
 from geochat.evaluation.metrics.base import AnswerMetric
 from geochat.evaluation.metrics.captions import Captions
+from geochat.evaluation.metrics.detection import Detection
 from geochat.evaluation.metrics.exact_match import ExactMatch
 from geochat.evaluation.metrics.honesty import Honesty
 from geochat.evaluation.metrics.multiple_choice import MultipleChoice
@@ -12,6 +13,7 @@ __all__ = [
     'AbsoluteError',
     'AnswerMetric',
     'Captions',
+    'Detection',
     'ExactMatch',
     'Honesty',
     'MultipleChoice',

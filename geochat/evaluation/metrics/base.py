@@ -138,7 +138,7 @@ class AnswerMetric(BaseMetric):
         """
         if not results:
             raise ValueError(f'{type(self).__name__} has no answers to score')
-        chosen = _joined(results)
+        chosen = joined(results)
         malformed = sum(result['malformed'] for result in chosen)
         scores = {**self.scores(chosen), 'questions': len(chosen), 'malformed': malformed}
         for name, members in _groups(chosen).items():
@@ -169,7 +169,7 @@ class AnswerMetric(BaseMetric):
             Lower and upper end by score. Left out are scores of other metrics, those that are no shares or means, such
             as numbers of boxes, and those of one picture alone.
         """
-        chosen = _joined(results)
+        chosen = joined(results)
         found: dict[str, tuple[float, float]] = {}
         for group, members in {'': chosen, **_groups(chosen)}.items():
             prefix = f'{group}/' if group else ''
@@ -220,12 +220,12 @@ def look_up(value: Any, *names: str) -> Any:
     return value
 
 
-def _joined(results: Sequence[tuple[str, Result]]) -> list[Result]:
+def joined(results: Sequence[tuple[str, Result]]) -> list[Result]:
     """Return one result a question, sorted by id, so that it does not matter how the questions were dealt out."""
-    joined: dict[str, Result] = {}
+    first: dict[str, Result] = {}
     for question_id, result in results:
-        joined.setdefault(question_id, result)
-    return [joined[question_id] for question_id in sorted(joined)]
+        first.setdefault(question_id, result)
+    return [first[question_id] for question_id in sorted(first)]
 
 
 def _clusters(results: Sequence[Result]) -> np.ndarray:

@@ -10,18 +10,15 @@ from geochat.evaluation.functional import (
     BoxCounts,
     Ratios,
     answer_overlap,
-    as_upright_boxes,
     change_boxes,
     count_boxes,
     have_area,
     overlap_tables,
-    rotated_iou,
 )
 from geochat.evaluation.metrics.base import AnswerMetric, Result, look_up
+from geochat.evaluation.metrics.boxes import box_array, box_overlaps
 from geochat.registry import METRICS
 from geochat.structures import Answer
-
-OVERLAPS = ('exact', 'hbox', 'mmrotate')
 
 _COUNTS = ('predicted', 'truth', 'matched', 'any_match', 'first_right')
 
@@ -61,19 +58,15 @@ class RotatedGrounding(AnswerMetric):
         prefix: str | None = None,
     ):
         super().__init__(protocol, prefix or (None if iou == 'exact' else iou))
-        if iou not in OVERLAPS:
-            raise ValueError(f'iou is {", ".join(map(repr, OVERLAPS))}, not {iou!r}')
+        change, self.overlaps = box_overlaps(iou)
         if protocol != 'exact' and iou != 'exact':
             raise ValueError(f'the protocol {protocol!r} says itself what overlap it takes: there is no iou={iou!r}')
         for threshold in thresholds:
             if not 0 < threshold <= 1:
                 raise ValueError(f'a threshold is in (0, 1], not {threshold!r}')
-        if iou == 'mmrotate':
-            _need_mmrotate()
         self.thresholds = tuple(thresholds)
         self.way = GROUNDING_PROTOCOLS[protocol]
-        self.change = as_upright_boxes if iou == 'hbox' else self.way.change
-        self.overlaps = _mmrotate_iou if iou == 'mmrotate' else rotated_iou
+        self.change = change if protocol == 'exact' else self.way.change
 
     def result(self, answer: Answer | Mapping[str, Any]) -> Result:
         """Take the boxes of one answer and its question, and the size of its picture."""
@@ -147,45 +140,3 @@ def _bad_boxes(sets: Sequence[np.ndarray]) -> np.ndarray:
     """Return how many boxes of each set have no area: int64 array (N,)."""
     owners = np.repeat(np.arange(len(sets)), [len(boxes) for boxes in sets])
     return np.bincount(owners[~have_area(np.concatenate(sets))], minlength=len(sets))
-
-
-def box_array(boxes: Any) -> np.ndarray:
-    """Return boxes as a float64 array (N, 5).
-
-    Args:
-        boxes: An array, a list of rows, a tensor, or mmrotate's ``RotatedBoxes``, which is known by its ``tensor`` so
-            that mmrotate, seconds and half a gigabyte, need not be imported.
-
-    Raises:
-        ValueError: If there are none because the task's answers have no boxes, or the shape is another.
-    """
-    if boxes is None:
-        raise ValueError('the task reads no boxes from its answers')
-    tensor = getattr(boxes, 'tensor', boxes)
-    if hasattr(tensor, 'detach'):
-        tensor = tensor.detach().cpu().double()
-    array = np.asarray(tensor, dtype=np.float64)
-    if array.size == 0:
-        return np.zeros((0, 5))
-    if array.ndim != 2 or array.shape[1] != 5:
-        raise ValueError(f'boxes are an array (N, 5) of cx, cy, w, h, angle, not of shape {array.shape}')
-    return array
-
-
-def _need_mmrotate() -> None:
-    try:
-        import mmcv.ops  # noqa: F401 -- where it is missing mmrotate can be imported, and fails when it is called
-        import mmrotate.structures.bbox  # noqa: F401
-    except ImportError as error:
-        message = "iou='mmrotate' needs onedl-mmrotate and an onedl-mmcv with compiled operators; iou='exact' does not"
-        raise ImportError(f'{message} ({error})') from error
-
-
-def _mmrotate_iou(boxes1: np.ndarray, boxes2: np.ndarray) -> np.ndarray:
-    """Return mmrotate's overlaps (N,); boxes without an area overlap nothing, as in our own."""
-    import torch
-    from mmrotate.structures.bbox import rbbox_overlaps
-
-    tensors = [torch.from_numpy(np.nan_to_num(boxes)).float() for boxes in (boxes1, boxes2)]
-    iou = rbbox_overlaps(*tensors, is_aligned=True).reshape(-1).numpy().astype(np.float64)
-    return np.where(have_area(boxes1) & have_area(boxes2), iou, 0.0)
