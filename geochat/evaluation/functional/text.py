@@ -21,6 +21,8 @@ _WORD = re.compile(r'(?<![\w.])[+-]?\d+(?:[.,]\d+)*|\w+')
 
 _NUMBER = re.compile(r'(?<![\w.])[+-]?(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?')
 
+_PARTS = re.compile(r'[,;/&]|\band\b', re.IGNORECASE)
+
 _SMALL_NUMBERS = (
     *('zero', 'one', 'two', 'three', 'four', 'five', 'six', 'seven', 'eight', 'nine', 'ten', 'eleven', 'twelve'),
     *('thirteen', 'fourteen', 'fifteen', 'sixteen', 'seventeen', 'eighteen', 'nineteen'),
@@ -53,8 +55,15 @@ def normalize_text(text: str, normalization: str) -> str:
 
 
 def as_texts(accepted: str | Sequence[str]) -> list[str]:
-    """Return the accepted answers as a list, be they one or several."""
-    return [accepted] if isinstance(accepted, str) else list(accepted)
+    """Return the accepted answers as a list, be they one or several.
+
+    Raises:
+        ValueError: If they are no texts.
+    """
+    texts = [accepted] if isinstance(accepted, str) else accepted
+    if not isinstance(texts, Sequence) or not all(isinstance(text, str) for text in texts):
+        raise ValueError(f'a true answer is a text or a list of texts, not {accepted!r}')
+    return list(texts)
 
 
 def exact_match(answer: str, accepted: str | Sequence[str], normalization: str = 'compact') -> bool:
@@ -70,6 +79,20 @@ def exact_match(answer: str, accepted: str | Sequence[str], normalization: str =
     """
     written = normalize_text(answer, normalization)
     return bool(written) and any(written == normalize_text(text, normalization) for text in as_texts(accepted))
+
+
+def same_parts(answer: str, truth: str, normalization: str = 'compact') -> bool:
+    """Tell whether an answer names what the truth names, in any order: parts are set off by commas, slashes or *and*.
+
+    Args:
+        answer: What a model says.
+        truth: The ground truth, such as ``white, red``.
+        normalization: One of :data:`NORMALIZATIONS`, applied to each part.
+    """
+    said, true = (
+        {normalize_text(part, normalization) for part in _PARTS.split(text)} - {''} for text in (answer, truth)
+    )
+    return bool(said) and said == true
 
 
 def offers_truth(offered: str | Sequence[str], accepted: str | Sequence[str], normalization: str = 'compact') -> bool:
@@ -119,6 +142,24 @@ def is_part_of_truth(answer: str, accepted: str | Sequence[str]) -> bool:
     """
     written = answer.replace(' ', '').lower()
     return any(written in text.replace(' ', '').lower() for text in as_texts(accepted))
+
+
+def share_of_parts(answer: str, truth: str) -> float:
+    """Return RSEvalKit's score of colours: the share of the truth's parts, set off by commas, that stand in the answer.
+
+    Both are in lower case without spaces; ``red`` stands in ``bored``, and an answer with all colours scores 1.
+    """
+    written, parts = answer.replace(' ', '').lower(), truth.replace(' ', '').lower().split(',')
+    return sum(part in written for part in parts) / len(parts)
+
+
+def rsevalkit_presence(answer: str, truth: str) -> bool:
+    """Compare yes and no as RSEvalKit: an answer says yes if ``yes`` stands in it, and no if ``no`` or ``false`` does.
+
+    ``yes`` counts in capitals too, the others in small letters only: ``No`` says nothing. Who says both says nothing.
+    """
+    yes, no = 'yes' in answer.lower(), 'no' in answer or 'false' in answer
+    return yes != no and truth.lower() == ('yes' if yes else 'no')
 
 
 def lhrs_match(answer: str, accepted: str | Sequence[str]) -> bool:

@@ -6,6 +6,7 @@ from functools import partial
 from typing import Any
 
 import numpy as np
+from mmengine.logging import print_log
 
 from geochat.evaluation.functional import (
     Ratios,
@@ -166,6 +167,7 @@ class Captions(AnswerMetric):
         pairs = [(result['text'], result['captions']) for result in results]
         new = sorted(set(pairs) - self._meteor.keys())
         if new:
+            print_log(f"starting METEOR's Java program for {len(new)} captions", logger='current')
             scores, _ = meteor([text for text, _ in new], [captions for _, captions in new])
             self._meteor.update(zip(new, scores.tolist(), strict=True))
         return np.array([self._meteor[pair] for pair in pairs])

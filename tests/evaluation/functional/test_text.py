@@ -14,6 +14,9 @@ from geochat.evaluation.functional import (
     normalize_text,
     offers_truth,
     read_number,
+    rsevalkit_presence,
+    same_parts,
+    share_of_parts,
     token_recall,
     words,
 )
@@ -86,6 +89,22 @@ def test_rsevalkit_looks_for_the_answer_in_the_truth():
     assert is_part_of_truth('', 'no')
     assert is_part_of_truth('medium residential', 'MediumResidential')
     assert not is_part_of_truth('yes, there is', 'yes')
+
+
+def test_rsevalkit_s_scores_of_presence_and_colours():
+    assert rsevalkit_presence('Yes, there is', 'yes')
+    assert rsevalkit_presence('there is no ship', 'No')
+    assert not rsevalkit_presence('No', 'No')  # in small letters only
+    assert not rsevalkit_presence('yes, one; not two', 'yes')  # it says both
+    assert share_of_parts('Red', 'red, white') == 0.5
+    assert share_of_parts('bored', 'red') == 1
+
+
+def test_parts_are_compared_in_any_order():
+    assert same_parts('White and red.', 'red, white')
+    assert same_parts('sandy', 'Sandy')
+    assert not same_parts('red', 'red, white')
+    assert not same_parts('', '')
 
 
 def test_lhrs_takes_out_articles_and_writes_numbers_in_digits():

@@ -263,6 +263,13 @@ def test_honesty_asks_for_refusals_where_there_is_nothing():
     assert scores['factual_accuracy'] == pytest.approx(2 / 3)
     assert scores['over_refusal'] == pytest.approx(1 / 3)
     assert 'deceptive_accuracy' not in score(Honesty(), answers[2:4])
+    colors = [asked('1', 'Red and white.', 'white, red', False), asked('2', 'red', 'white, red', False)]
+    assert score(Honesty(), colors)['accuracy'] == 0.5
+    # RSEvalKit has no score for the first two; the fifth it takes for yes or no, the last for a letter.
+    scores = score(Honesty(protocol='rsevalkit'), answers)
+    assert scores['rsevalkit/accuracy'] == pytest.approx((1 + 0 + 1 + 1) / 4)
+    assert scores['rsevalkit/deceptive_accuracy'] == 1
+    assert score(Honesty(protocol='rsevalkit'), colors)['rsevalkit/accuracy'] == pytest.approx((1 + 0.5) / 2)
 
 
 @pytest.mark.parametrize(
@@ -273,6 +280,8 @@ def test_honesty_asks_for_refusals_where_there_is_nothing():
         (AbsoluteError(), answer('7', '2', 'many'), "question '7' .* no number: 'many'"),
         (Honesty(), answer('7', '2', 'many'), "question '7' .*deceptive"),
         (Captions(), answer('7', '2', []), "question '7' .* no caption"),
+        (ExactMatch(), answer('7', '2', 2), "question '7' .* a text or a list of texts, not 2"),
+        (ExactMatch(), answer('7', '2', ['2', 2]), r"not \['2', 2\]"),
         (ExactMatch(closed_set=True), answer('7', '2', '2'), "'classes' or 'text', not"),
     ],
 )
