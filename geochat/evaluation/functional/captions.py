@@ -61,8 +61,8 @@ def ptb_tokens(captions: Sequence[str]) -> list[str]:
         cwd=_package_folder('tokenizer'),
         input=''.join(f'{" ".join(caption.split())}\n' for caption in captions),
         capture_output=True,
-        text=True,
         encoding='utf-8',
+        errors='replace',  # half a surrogate pair, which JSON can hold
     )
     lines = done.stdout.split('\n')[: len(captions)]
     if done.returncode or len(lines) < len(captions):
@@ -167,9 +167,8 @@ def meteor(answers: Sequence[str], references: References) -> tuple[np.ndarray, 
     command = [_java(), '-jar', '-Xmx2G', 'meteor-1.5.jar', '-', '-', '-stdio', '-l', 'en', '-norm']
     lines = [['SCORE', *map(_line, true), _line(answer)] for answer, true in zip(answers, references, strict=True)]
     pipe = subprocess.PIPE
-    with subprocess.Popen(
-        command, cwd=_package_folder('meteor'), stdin=pipe, stdout=pipe, stderr=subprocess.DEVNULL, encoding='utf-8'
-    ) as program:
+    settings = {'stdin': pipe, 'stdout': pipe, 'stderr': subprocess.DEVNULL, 'encoding': 'utf-8', 'errors': 'replace'}
+    with subprocess.Popen(command, cwd=_package_folder('meteor'), **settings) as program:
         try:
             statistics = [_ask(program, ' ||| '.join(line)) for line in lines]
             scores = [float(_ask(program, ' ||| '.join(['EVAL', *statistics])))]

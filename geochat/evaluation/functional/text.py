@@ -34,8 +34,8 @@ _TENS = ('twenty', 'thirty', 'forty', 'fifty', 'sixty', 'seventy', 'eighty', 'ni
 def words(text: str) -> list[str]:
     """Return the words and numbers of a text in lower case, without punctuation.
 
-    Numbers keep their sign, decimal point and commas. It is our tokenisation wherever there is no Java for that of the
-    Penn Treebank; ``docs/evaluation.md`` compares the two.
+    Numbers keep their sign, decimal point and commas. These are the tokens of our caption scores, which so do not hang
+    on a Java program as those of the Penn Treebank do; ``docs/evaluation.md`` compares the two.
     """
     return _WORD.findall(text.lower())
 

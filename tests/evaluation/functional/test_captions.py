@@ -108,6 +108,7 @@ def test_ptb_tokens_are_pycocoevalcap_s():
     theirs = PTBTokenizer().tokenize({number: [{'caption': text}] for number, text in enumerate(texts)})
     assert found == [theirs[number][0] for number in range(len(texts))]
     assert ptb_tokens([]) == []
+    assert ptb_tokens(['half \ud83d a\u2028pair', 'b']) == ['half a pair', 'b']
 
 
 @NEEDS_JAVA
