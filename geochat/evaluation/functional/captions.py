@@ -192,15 +192,17 @@ def wordnet_meteor(answers: Sequence[str], references: References) -> np.ndarray
     Raises:
         InstallationError: If NLTK's WordNet is not there.
     """
-    import nltk
+    from nltk.corpus import wordnet
     from nltk.translate.meteor_score import meteor_score
 
     try:
-        nltk.data.find('corpora/wordnet.zip')
+        wordnet.ensure_loaded()
     except LookupError as error:
         raise InstallationError("NLTK's WordNet is not there: python -m nltk.downloader wordnet") from error
     pairs = zip(answers, references, strict=True)
-    return np.array([meteor_score([text.split() for text in true], answer.split()) for answer, true in pairs])
+    return np.array(
+        [meteor_score([text.split() for text in true], answer.split(), wordnet=wordnet) for answer, true in pairs]
+    )
 
 
 @functools.cache

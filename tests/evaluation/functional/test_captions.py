@@ -2,6 +2,7 @@
 
 import math
 import shutil
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -147,6 +148,17 @@ def test_java_that_fails_is_told(monkeypatch, tmp_path):
         meteor(['a'], [['a']])
     with pytest.raises(InstallationError, match='PTB tokenizer failed: no runtime present'):
         ptb_tokens(['a'])
+
+
+def test_wordnet_s_meteor_by_hand(monkeypatch):
+    """By Lavie and Agarwal (2007): F weighs recall nine times, less half the cube of chunks per match.
+
+    The second has the stem of the one word, the third but punctuation in the way; there are no synonyms here.
+    """
+    wordnet = SimpleNamespace(ensure_loaded=lambda: None, synsets=lambda word: [])
+    monkeypatch.setattr('nltk.corpus.wordnet', wordnet)
+    scores = wordnet_meteor(['A ship', 'ships', 'ship.'], [['a ship'], ['zz', 'ship'], ['ship']])
+    np.testing.assert_allclose(scores, [1 - 0.5 * (1 / 2) ** 3, 1 - 0.5, 0])
 
 
 def test_wordnet_that_is_not_there_is_told(monkeypatch, tmp_path):
