@@ -34,8 +34,7 @@ class ExactMatch(AnswerMetric):
     """Share of the answers that are the true one; an empty answer is wrong.
 
     A question's ground truth is ``{'text': str}``, or ``{'text': [str, ...]}`` where several answers are right. Beside
-    ``accuracy``, the mean over the questions, there is ``macro_accuracy`` if ``macro_over`` is set, and
-    ``not_offered``, a number of questions, if ``closed_set`` is.
+    ``accuracy``, the mean over the questions, there is ``macro_accuracy`` if ``macro_over`` is set.
 
     Args:
         normalization: How both sides are written before they are compared; one of
@@ -45,7 +44,7 @@ class ExactMatch(AnswerMetric):
         macro_over: Kind of groups whose accuracies are averaged, each weighing the same, such as ``'category'``; every
             question must have it among its groups. None leaves ``macro_accuracy`` out.
         closed_set: True if the questions give the answers to choose from, as the query's ``classes`` or in its
-            ``text``. Questions that do not offer their true answer are counted and named.
+            ``text``. A remark counts and names those that do not offer their true answer; they count as any other.
         prefix: What the names of the scores begin with; None puts nothing before them.
 
     Raises:
@@ -86,23 +85,20 @@ class ExactMatch(AnswerMetric):
             ratios['macro_accuracy'] = macro_average(right, kinds)
         return ratios
 
-    def scores(self, results: Sequence[Result]) -> dict[str, float]:
-        """Return the accuracies, and how many questions do not offer the truth."""
-        scores = super().scores(results)
-        return (
-            {**scores, 'not_offered': sum(not result['offered'] for result in results)} if self.closed_set else scores
-        )
-
     def remarks(self, results: Mapping[str, Result]) -> dict[str, str]:
-        """Name questions that do not offer the truth."""
+        """Count and name the questions that do not offer the truth."""
         missing = [name for name, result in results.items() if self.closed_set and not result['offered']]
         if not missing:
             return {}
-        return {'not_offered': f'the classes given do not contain the true one in question {some_of(missing)}'}
+        questions = '1 question' if len(missing) == 1 else f'{len(missing)} questions'
+        return {'accuracy': f'the classes of {questions} do not contain the true one: {some_of(missing)}'}
 
     def of_answer(self, result: Result) -> dict[str, float]:
-        """Return whether the answer is right, as 1 or 0 (``'earthdial'``: or a share between)."""
-        return {'right': float(result['right'])}
+        """Return whether the answer is right, and whether it was offered (``closed_set``), as 1 or 0.
+
+        EarthDial's answers may also be right in part.
+        """
+        return {name: float(result[name]) for name in ('right', 'offered') if name in result}
 
     def _compare(self, text: str, accepted: str | Sequence[str], classes: Sequence[str] | None) -> float:
         if self.protocol == 'exact':

@@ -43,16 +43,18 @@ def test_accuracy_over_questions_and_over_kinds():
     scores = score(ExactMatch(macro_over='kind', closed_set=True), SCENES)
     assert scores['accuracy'] == 0.5
     assert scores['macro_accuracy'] == pytest.approx((1 + 0 + 0) / 3)
-    assert scores['not_offered'] == 1
     assert scores['kind=Port/accuracy'] == 1
 
 
 def test_a_question_that_does_not_offer_its_truth_is_named():
     assert remarks(ExactMatch(closed_set=True), SCENES) == {
-        'not_offered': "the classes given do not contain the true one in question '4'"
+        'accuracy': "the classes of 1 question do not contain the true one: '4'"
     }
     asked = [answer(str(number), 'port', 'Port', {'text': 'Which? beach, meadow'}) for number in range(5)]
-    assert remarks(ExactMatch(closed_set=True), asked)['not_offered'].endswith("in question '0', '1', '2' and 2 more")
+    remark = remarks(ExactMatch(closed_set=True), asked)['accuracy']
+    assert remark == "the classes of 5 questions do not contain the true one: '0', '1', '2' and 2 more"
+    metric = ExactMatch(closed_set=True)
+    assert metric.of_answer(metric.result(SCENES[3])) == {'right': 0, 'offered': 0}
     assert remarks(ExactMatch(closed_set=True), SCENES[:3]) == remarks(ExactMatch(), SCENES) == {}
 
 
