@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 import numpy as np
-from shapely import MultiPoint
+import shapely
 
 _CORNERS = np.array([[-0.5, -0.5], [0.5, -0.5], [0.5, 0.5], [-0.5, 0.5]])
 
@@ -39,29 +39,46 @@ def polygons_to_boxes(polygons: Sequence[np.ndarray]) -> np.ndarray:
     Raises:
         ValueError: If a polygon has no corners or a corner is not finite.
     """
-    return np.array([_least_rectangle(np.asarray(corners, dtype=np.float64)) for corners in polygons]).reshape(-1, 5)
+    corners = [_checked_corners(polygon) for polygon in polygons]
+    blocks = [_least_rectangles(corners[start : start + _BLOCK]) for start in range(0, len(corners), _BLOCK)]
+    return np.concatenate([np.zeros((0, 5)), *blocks])
 
 
-def _least_rectangle(corners: np.ndarray) -> np.ndarray:
-    if corners.ndim != 2 or corners.shape[1:] != (2,) or not len(corners) or not np.isfinite(corners).all():
+_BLOCK = 4096
+"""Polygons that are worked on at a time: they take memory by their number and by the square of their corners'."""
+
+
+def _checked_corners(polygon: np.ndarray) -> np.ndarray:
+    corners = np.asarray(polygon, dtype=np.float64)
+    if corners.ndim != 2 or corners.shape[1] != 2 or not len(corners) or not np.isfinite(corners).all():
         raise ValueError(f'a polygon is a list of finite corners (x, y), not {corners.tolist()}')
-    hull = _hull(corners)
-    edges = np.diff(hull, axis=0, append=hull[:1])
-    angles = np.arctan2(edges[:, 1], edges[:, 0]) % (np.pi / 2)
+    return corners
+
+
+def _least_rectangles(polygons: Sequence[np.ndarray]) -> np.ndarray:
+    """Return the boxes (N, 5) of N polygons, by trying each edge of each hull."""
+    hulls = _hulls(polygons)
+    edges = np.roll(hulls, -1, axis=1) - hulls
+    angles = np.arctan2(edges[..., 1], edges[..., 0]) % (np.pi / 2)  # (polygons, edges)
     angles[angles == np.pi / 2] = 0.0  # the remainder of a tiny negative angle is rounded up to the divisor
-    along = np.stack([np.cos(angles), np.sin(angles)], axis=1)
-    across = np.stack([-np.sin(angles), np.cos(angles)], axis=1)
-    extents = np.stack([hull @ along.T, hull @ across.T], axis=2)  # (corners, angles, 2)
-    low, high = extents.min(axis=0), extents.max(axis=0)
-    best = np.argmin(np.prod(high - low, axis=1))
-    middle = (low[best] + high[best]) / 2
-    center = middle[0] * along[best] + middle[1] * across[best]
-    return np.array([*center, *(high[best] - low[best]), angles[best]])
+    cos, sin = np.cos(angles)[..., None], np.sin(angles)[..., None]
+    x, y = hulls[:, None, :, 0], hulls[:, None, :, 1]
+    extents = np.stack([x * cos + y * sin, y * cos - x * sin], axis=-1)  # (polygons, edges, corners, 2)
+    low, high = extents.min(axis=2), extents.max(axis=2)
+    best = (np.arange(len(hulls)), np.argmin(np.prod(high - low, axis=-1), axis=1))
+    (along, across), cos, sin = ((low + high)[best] / 2).T, cos[best][:, 0], sin[best][:, 0]
+    centers = np.stack([along * cos - across * sin, along * sin + across * cos], axis=1)
+    return np.column_stack([centers, (high - low)[best], angles[best]])
 
 
-def _hull(points: np.ndarray) -> np.ndarray:
-    """Return the corners of the convex hull: one for a point, two for a line."""
-    hull = MultiPoint(points).convex_hull
-    ring = hull.exterior if hull.geom_type == 'Polygon' else hull
-    corners = np.array(ring.coords)
-    return corners[:-1] if hull.geom_type == 'Polygon' else corners
+def _hulls(polygons: Sequence[np.ndarray]) -> np.ndarray:
+    """Return the corners of the convex hulls: (N, K, 2); one with fewer than K corners has its first once more."""
+    owners = np.repeat(np.arange(len(polygons)), [len(corners) for corners in polygons])
+    points = shapely.points(np.concatenate(polygons))
+    hulls = shapely.convex_hull(shapely.multipoints(points, indices=owners))
+    coordinates, owners = shapely.get_coordinates(hulls, return_index=True)
+    counts = np.bincount(owners, minlength=len(polygons))
+    first = np.cumsum(counts) - counts
+    padded = np.repeat(coordinates[first][:, None], counts.max(), axis=1)
+    padded[owners, np.arange(len(owners)) - first[owners]] = coordinates
+    return padded

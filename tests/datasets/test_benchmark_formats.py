@@ -439,7 +439,7 @@ def test_dota_s_labels_are_boxes_classes_and_difficulties(folder):
         ),
         ('1 2 3 4 5 6 7 x ship 0', r"P1\.txt: line 2: an object begins with eight numbers, not '1 2 3 4 5 6 7 x'"),
         ('1 1 2 1 2 2 1 2 shp 0', r"P1\.txt: the class 'shp' is none of ship"),
-        ('1 1 2 1 2 2 1 nan ship 0', r'P1\.txt: line 2: a polygon is a list of finite corners'),
+        ('1 1 2 1 2 2 1 nan ship 0', r"P1\.txt: line 2: an object begins with eight numbers, not '1 1 2 1 2 2 1 nan'"),
     ],
 )
 def test_a_faulty_label_is_named(folder, line, message):

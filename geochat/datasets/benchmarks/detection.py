@@ -12,10 +12,13 @@ from geochat.datasets.benchmarks.boxes import upright_box
 from geochat.datasets.benchmarks.expressions import element_text, number_of, read_xml, split_lines
 from geochat.registry import DATASETS
 from geochat.structures import Question
-from geochat.structures.polygons import polygons_to_boxes
+from geochat.structures.polygons import box_corners, polygons_to_boxes
 
 CORNERS = [f'{axis}_{side}' for side in ('left_top', 'right_top', 'right_bottom', 'left_bottom') for axis in 'xy']
 """Elements of a DIOR-R ``robndbox``, in the order of its corners."""
+
+EDGES = ('xmin', 'ymin', 'xmax', 'ymax')
+"""Elements of a VOC ``bndbox``."""
 
 
 class DetectionBenchmark(BenchmarkReader):
@@ -41,7 +44,7 @@ class DetectionBenchmark(BenchmarkReader):
 
         Args:
             name: The picture's name without its ending.
-            objects: Box (1, 5), class and difficulty of each object.
+            objects: Corners (4, 2) in pixels, class and difficulty of each object.
 
         Raises:
             ValueError: If an object is of another class.
@@ -50,7 +53,7 @@ class DetectionBenchmark(BenchmarkReader):
         for label in labels:
             if label not in self.classes:
                 raise ValueError(f'the class {label!r} is none of {", ".join(self.classes)}')
-        boxes = np.concatenate([np.zeros((0, 5)), *(box for box, _, _ in objects)])
+        boxes = polygons_to_boxes([corners for corners, _, _ in objects])
         difficult = tuple(difficult for _, _, difficult in objects)
         truth = {'boxes': boxes, 'labels': labels, 'difficult': difficult}
         return Question(name, (name + self.image_suffix,), {'classes': self.classes}, truth)
@@ -145,15 +148,16 @@ def _dota_object(fields: Sequence[str]) -> tuple[np.ndarray, str, bool]:
         raise ValueError(f'an object is eight numbers, a class and its difficulty, not {" ".join(fields)!r}')
     try:
         corners = np.array(fields[:8], dtype=np.float64).reshape(4, 2)
-    except ValueError as error:
-        raise ValueError(f'an object begins with eight numbers, not {" ".join(fields[:8])!r}') from error
-    return polygons_to_boxes([corners]), fields[8], len(fields) == 10 and fields[9] != '0'
+    except ValueError:
+        corners = np.array(np.nan)
+    if not np.isfinite(corners).all():
+        raise ValueError(f'an object begins with eight numbers, not {" ".join(fields[:8])!r}')
+    return corners, fields[8], len(fields) == 10 and fields[9] != '0'
 
 
 def _dior_object(element: Element) -> tuple[np.ndarray, str, bool]:
     if element.find('robndbox') is not None:
         corners = np.array([number_of(element, f'robndbox/{key}') for key in CORNERS]).reshape(4, 2)
-        box = polygons_to_boxes([corners])
     else:
-        box = upright_box([number_of(element, f'bndbox/{key}') for key in ('xmin', 'ymin', 'xmax', 'ymax')])
-    return box, element_text(element, 'name'), (element.findtext('difficult') or '0').strip() == '1'
+        corners = box_corners(upright_box([number_of(element, f'bndbox/{key}') for key in EDGES]))[0]
+    return corners, element_text(element, 'name'), (element.findtext('difficult') or '0').strip() == '1'

@@ -59,19 +59,19 @@ class SceneFolderBenchmark(BenchmarkReader):
         image_source: Config of the image source; its names are ``CLASS/PICTURE``.
     """
 
+    @property
+    def files(self) -> tuple[str, ...]:
+        """The pictures, sorted: their places are all that says what they show."""
+        pictures = (path for path in Path(self.data_file).glob('*/*') if path.suffix.lower() in IMAGE_SUFFIXES)
+        return tuple(map(str, sorted(pictures)))
+
     def records(self) -> Iterator[tuple[str, str]]:
-        """Yield the names of the pictures, sorted."""
-        root = Path(self.data_file)
-        if not root.is_dir():
+        """Yield the names of the pictures."""
+        if not Path(self.data_file).is_dir():
             raise FileNotFoundError(f'the folder of classes {self.data_file} does not exist')
-        names = [
-            path.relative_to(root).as_posix()
-            for path in sorted(root.glob('*/*'))
-            if path.suffix.lower() in IMAGE_SUFFIXES
-        ]
-        self.classes = tuple(dict.fromkeys(_in_words(_folder(name)) for name in names))
-        for name in names:
-            yield str(root / name), name
+        names = {path: Path(path).relative_to(self.data_file).as_posix() for path in self.files}
+        self.classes = tuple(dict.fromkeys(_in_words(_folder(name)) for name in names.values()))
+        yield from names.items()
 
     def question(self, row: str) -> Question:
         """Ask which class a picture shows."""
