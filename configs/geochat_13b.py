@@ -11,7 +11,7 @@ The original published 7B only; LLaVA-1.5's 13B differs from its 7B in the LLM a
 from mmengine.config import read_base
 
 with read_base():
-    from ._base_.benchmarks.geochat_bench import *
+    from ._base_.benchmarks.all import *
     from ._base_.datasets.geochat_instruct import *
     from ._base_.models.clip_vicuna_7b import *
     from ._base_.models.geochat_tasks import *

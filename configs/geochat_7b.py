@@ -5,7 +5,7 @@
 
 Before that, put the pretrained parts into ``checkpoints/`` (``_base_/models/clip_vicuna_7b.py`` has the commands, and
 ``load_from`` below), and the data where ``_base_/datasets/geochat_instruct.py`` and
-``_base_/benchmarks/geochat_bench.py`` say. ``geochat_7b_grounding.py`` is the stage after this one.
+``_base_/benchmarks/`` say. ``geochat_7b_grounding.py`` is the stage after this one.
 
 Where the original's paper (arXiv 2311.15826) and its files disagree, a comment says which of them is followed.
 """
@@ -13,7 +13,7 @@ Where the original's paper (arXiv 2311.15826) and its files disagree, a comment 
 from mmengine.config import read_base
 
 with read_base():
-    from ._base_.benchmarks.geochat_bench import *
+    from ._base_.benchmarks.all import *
     from ._base_.datasets.geochat_instruct import *
     from ._base_.models.clip_vicuna_7b import *
     from ._base_.models.geochat_tasks import *

@@ -9,7 +9,7 @@ Weights and data as for ``geochat_7b.py``. The original has no such run: what it
 from mmengine.config import read_base
 
 with read_base():
-    from ._base_.benchmarks.geochat_bench import *
+    from ._base_.benchmarks.all import *
     from ._base_.datasets.geochat_instruct import *
     from ._base_.models.clip_vicuna_7b import *
     from ._base_.models.geochat_tasks import *

@@ -10,7 +10,7 @@ It goes on from what ``geochat_7b.py`` leaves. The original's files have no scri
 from mmengine.config import read_base
 
 with read_base():
-    from ._base_.benchmarks.geochat_bench import *
+    from ._base_.benchmarks.all import *
     from ._base_.datasets.geochat_instruct import *
     from ._base_.models.clip_vicuna_7b import *
     from ._base_.models.geochat_tasks import *

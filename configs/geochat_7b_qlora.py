@@ -10,7 +10,7 @@ but those below. The original's repository has a QLoRA script, but it is LLaVA-1
 from mmengine.config import read_base
 
 with read_base():
-    from ._base_.benchmarks.geochat_bench import *
+    from ._base_.benchmarks.all import *
     from ._base_.datasets.geochat_instruct import *
     from ._base_.models.clip_vicuna_7b import *
     from ._base_.models.geochat_tasks import *
