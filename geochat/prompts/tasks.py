@@ -91,10 +91,10 @@ def object_class(phrase: str) -> str:
     """Return the class that a phrase names: in lower case, without a number or article before it, in the singular.
 
     ``'3 Tennis courts'`` is ``'tennis court'``. An ``s`` at the end is taken off unless it follows ``i``, ``s`` or
-    ``u``, as in ``bus``.
+    ``u``, as in ``bus``; of an ``es`` after ``ss``, ``us``, ``ch`` or ``sh`` both letters go, as in ``overpasses``.
     """
     words = re.sub(r'^(?:(?:an?|the|[0-9]+)\s+)+', '', ' '.join(phrase.lower().split()))
-    return re.sub(r'(?<=[^isu])s$', '', words)
+    return re.sub(r'(?<=ss|us|ch|sh)es$|(?<=[^isu])s$', '', words)
 
 
 def check_template(template: str, *fields: str) -> str:

@@ -1,7 +1,9 @@
 """Readers of other projects' benchmarks, each on a small file of the form that its authors publish."""
 
 import json
+import os
 import pickle
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -501,3 +503,27 @@ def test_a_missing_dior_annotation_is_named(folder):
 def test_a_missing_file_is_named(folder, reader, settings):
     with pytest.raises(FileNotFoundError, match=r'nothing|nowhere'):
         build(folder, reader, 'nothing', **settings)
+
+
+SAMPLES = Path(os.environ.get('GEOCHAT_SAMPLES', Path(__file__).parents[3] / 'shared' / 'samples'))
+"""Real labels of DOTA and DIOR-R."""
+
+
+@pytest.mark.skipif(not (SAMPLES / 'dota').is_dir(), reason=f'no labels of DOTA and DIOR-R in {SAMPLES}')
+def test_real_labels(folder):
+    classes = ('plane', 'small-vehicle', 'large-vehicle', 'ship', 'harbor', 'bridge', 'storage-tank', 'helicopter')
+    source = {'type': 'ImageFolder', 'root': str(SAMPLES / 'dota' / 'images')}
+    settings = {'type': 'DOTABenchmark', 'data_file': str(SAMPLES / 'dota' / 'labelTxt'), 'image_source': source}
+    questions = DATASETS.build({**settings, 'classes': classes})
+    for question in questions:
+        text = (SAMPLES / 'dota' / 'labelTxt' / f'{question.id}.txt').read_text()
+        rows = [line.split() for line in text.splitlines() if ':' not in line and line.strip()]
+        assert question.truth['labels'] == tuple(row[8] for row in rows)
+        middles = np.array([row[:8] for row in rows], dtype=float).reshape(-1, 4, 2).mean(axis=1)
+        np.testing.assert_allclose(question.truth['boxes'][:, :2], middles, atol=6)
+        questions.image_source.load(question.images[0])
+
+    write(folder, 'test.txt', '00001\n')
+    labels = {'classes': ('golffield',), 'annotations': str(SAMPLES / 'dior')}
+    (question,) = build(folder, 'DIORBenchmark', 'test.txt', **labels)
+    np.testing.assert_allclose(question.truth['boxes'], [[408.5, 454.5, 551, 435, 0]])
