@@ -44,7 +44,7 @@ def polygons_to_boxes(polygons: Sequence[np.ndarray]) -> np.ndarray:
     return np.concatenate([np.zeros((0, 5)), *blocks])
 
 
-_BLOCK = 4096
+_BLOCK = 256
 """Polygons that are worked on at a time: they take memory by their number and by the square of their corners'."""
 
 

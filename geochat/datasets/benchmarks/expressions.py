@@ -4,6 +4,7 @@ import json
 import pickle
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -87,24 +88,24 @@ class RefCOCOBenchmark(BenchmarkReader):
         """The expressions and the boxes."""
         return (self.data_file, self.instances_file)
 
-    def records(self) -> Iterator[tuple[str, tuple[Mapping[str, Any], Mapping[str, Any]]]]:
-        """Yield the sentences of the split, each with the expression it belongs to."""
-        self._images, self._annotations, self._classes = _read_instances(self.instances_file)
+    def records(self) -> Iterator[tuple[str, tuple[Mapping[str, Any], Mapping[str, Any], '_Instances']]]:
+        """Yield the sentences of the split, each with the expression it belongs to and the boxes."""
+        instances = _read_instances(self.instances_file)
         for number, reference in enumerate(_read_pickle(self.data_file), start=1):
             place = f'{self.data_file}, expression {number}'
             if not isinstance(reference, Mapping) or not isinstance(reference.get('sentences'), Sequence):
                 raise ValueError(f'{place}: an expression is an object with a list of sentences')
             if reference.get('split') == self.split:
                 for sentence in reference['sentences']:
-                    yield place, (reference, sentence)
+                    yield place, (reference, sentence, instances)
 
-    def question(self, row: tuple[Mapping[str, Any], Mapping[str, Any]]) -> Question:
+    def question(self, row: tuple[Mapping[str, Any], Mapping[str, Any], '_Instances']) -> Question:
         """Read a sentence."""
-        reference, sentence = row
-        annotation = _entry(self._annotations, field(reference, 'ann_id'), self.instances_file, 'annotation')
-        image = _entry(self._images, field(reference, 'image_id'), self.instances_file, 'image')
+        reference, sentence, instances = row
+        annotation = _entry(instances.annotations, field(reference, 'ann_id'), self.instances_file, 'annotation')
+        image = _entry(instances.images, field(reference, 'image_id'), self.instances_file, 'image')
         left, top, width, height = _four(field(annotation, 'bbox'))
-        category = self._classes.get(annotation.get('category_id'))
+        category = instances.classes.get(annotation.get('category_id'))
         return Question(
             id=str(field(sentence, 'sent_id')),
             images=(text_field(image, 'file_name'),),
@@ -228,14 +229,23 @@ def _read_pickle(path: str) -> list[Any]:
     return value
 
 
-def _read_instances(path: str) -> tuple[dict[Any, Any], dict[Any, Any], dict[Any, Any]]:
-    """Return COCO's images and annotations by their ids, and the names of its categories."""
+@dataclass(frozen=True)
+class _Instances:
+    """COCO's images and annotations by their ids, and the names of its categories."""
+
+    images: Mapping[Any, Mapping[str, Any]]
+    annotations: Mapping[Any, Mapping[str, Any]]
+    classes: Mapping[Any, str]
+
+
+def _read_instances(path: str) -> _Instances:
     if not Path(path).is_file():
         raise FileNotFoundError(f'the file of boxes {path} does not exist')
     try:
         content = json.loads(Path(path).read_text(encoding='utf-8'))
         images, annotations = ({entry['id']: entry for entry in content[key]} for key in ('images', 'annotations'))
-        return images, annotations, {entry['id']: entry['name'] for entry in content.get('categories', ())}
+        classes = {entry['id']: entry['name'] for entry in content.get('categories', ())}
+        return _Instances(images, annotations, classes)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ValueError(f'{path} is not in the form of COCO ({type(error).__name__}: {error})') from error
 
