@@ -35,19 +35,21 @@ HEAVY = ('torch', 'transformers', 'peft', 'deepspeed', 'mmrotate', 'mmdet', 'mmc
 def write_predictions(folder: Path, questions: int) -> None:
     """Write the files of the built-in scenes and true answers to their referring questions into a folder."""
     from geochat.datasets import SceneFiles
-    from geochat.engine import benchmark, load_config
+    from geochat.engine import load_config
+    from geochat.engine.benchmark import build_benchmarks
+    from geochat.engine.predictions import answer_row, write_rows
 
     cfg = load_config(CONFIG)
     root = Path(cfg.benchmarks.refer.reader.data_file).parent
     size = (cfg.data_preparation[0].image_size,) * 2
     os.chdir(folder)
     SceneFiles(str(root), size[0], num_train=1, num_val=1, num_test=questions).prepare()
-    (refer,) = benchmark.build_benchmarks(cfg.benchmarks, cfg.task_prompts, cfg.box_codec, ['refer'])
+    (refer,) = build_benchmarks(cfg.benchmarks, cfg.task_prompts, cfg.box_codec, ['refer'])
     answers = [
         refer.answer(question, refer.prompt(question, size), refer.codec.encode(question.truth['boxes'], size), size)
         for question in refer.reader
     ]
-    benchmark.write_predictions({'refer': answers}, folder / 'predictions.jsonl')
+    write_rows(folder / 'predictions.jsonl', [answer_row('refer', answer) for answer in answers])
 
 
 def run_once(arguments: list[str], folder: Path) -> tuple[float, float, float]:

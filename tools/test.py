@@ -13,7 +13,15 @@ def parse_args() -> argparse.Namespace:
     what.add_argument(
         '--predictions', metavar='FILE', help='score the answers of this predictions.jsonl again, without a model'
     )
-    parser.add_argument('--benchmarks', nargs='+', metavar='NAME', help='which benchmarks; all if not given')
+    what.add_argument(
+        '--list-benchmarks', action='store_true', help='print the benchmarks of the config, and whether they are here'
+    )
+    parser.add_argument(
+        '--benchmarks',
+        nargs='+',
+        metavar='NAME',
+        help='which benchmarks; "all", or nothing, is all whose files are here',
+    )
     return parser.parse_args()
 
 
@@ -24,8 +32,8 @@ def test(args: argparse.Namespace) -> None:
     from geochat.engine.distributed import close_process_group
 
     options = parse_options(args.cfg_options)
-    if args.benchmarks:
-        options['test_cfg.names'] = args.benchmarks
+    if args.benchmarks or 'test_cfg.names' not in options:
+        options['test_cfg.names'] = chosen_names(args) or 'all'
     runner = build_runner(
         args.config,
         cfg_options=options,
@@ -40,16 +48,33 @@ def test(args: argparse.Namespace) -> None:
 
 def score(args: argparse.Namespace) -> None:
     """Score answers of an earlier run."""
-    from geochat.engine.benchmark import score_predictions, score_table
+    from geochat.engine.results import score_table
+    from geochat.engine.scoring import score_predictions
 
-    scored = score_predictions(args.config, args.predictions, args.cfg_options, args.benchmarks, args.work_dir)
-    print(score_table(*scored))
+    results = score_predictions(
+        args.predictions, args.config, args.cfg_options, chosen_names(args), work_dir=args.work_dir
+    )
+    print(score_table(results))
+
+
+def list_benchmarks(args: argparse.Namespace) -> None:
+    """Print what benchmarks the config has."""
+    from geochat.engine import load_config
+    from geochat.engine.benchmark_list import benchmark_table
+
+    print(benchmark_table(load_config(args.config, args.cfg_options), chosen_names(args)))
+
+
+def chosen_names(args: argparse.Namespace) -> list[str] | None:
+    """Return the benchmarks that are named; None for all."""
+    return None if args.benchmarks in (None, ['all']) else args.benchmarks
 
 
 def main() -> None:
-    """Test or score."""
+    """Test, score or list."""
     args = parse_args()
-    run_tool(lambda: score(args) if args.predictions else test(args))
+    work = list_benchmarks if args.list_benchmarks else score if args.predictions else test
+    run_tool(lambda: work(args))
 
 
 if __name__ == '__main__':

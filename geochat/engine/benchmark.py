@@ -1,17 +1,14 @@
-"""Benchmarks without a model: questions put into words, answers read and scored, results written."""
+"""Benchmarks without a model: questions put into words, answers read, scored and compared."""
 
-import hashlib
-import json
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-import geochat
-from geochat.engine.config import OPTIONAL_BENCHMARK_KEYS, ConfigError, load_config
+from geochat.engine.config import OPTIONAL_BENCHMARK_KEYS, ConfigError
+from geochat.engine.results import BenchmarkResult, Problem, Scores, count_malformed, shown_scores
 from geochat.registry import BOX_CODECS, DATASETS, METRICS, TASK_PROMPT_TEMPLATES, near_misses
 from geochat.structures import Answer, Question
 
@@ -22,17 +19,14 @@ if TYPE_CHECKING:
     from geochat.datasets.benchmarks import BenchmarkReader
     from geochat.prompts import TaskPrompt
 
-COMPARISONS = {
-    'majority': 'the same answer to every question: the most frequent true one',
-    'grey': 'the same model, shown grey pictures of the same size',
-    'angle_0': "the model's answers with the angle of every box set to 0",
-}
-"""What a score can be compared with."""
-
 DEFAULT_MAX_NEW_TOKENS = 256
 """What the original's evaluation scripts allow for an answer."""
 
-Scores = dict[str, float]
+SCORING = ('answer', 'likelihood')
+"""Where an answer comes from: the model's own words, or the likeliest of the options that the question gives."""
+
+NO_PICTURE = (100, 100)
+"""Width and height that stand for those of a picture that is not known; boxes in per cent are then in pixels."""
 
 
 class Benchmark:
@@ -51,12 +45,20 @@ class Benchmark:
         version: Changed whenever the same answers would get other figures.
         source: Where the files come from, in a line.
         published: Figures that GeoChat's authors published, by the name of the score, in its unit.
+        scoring: One of :data:`SCORING`.
+
+    Attributes:
+        protocols: Names of the papers whose ways to score are used beside the exact one; they stand before the names of
+            the scores.
+
+    Raises:
+        ConfigError: If ``scoring`` is none of these.
     """
 
     def __init__(
         self,
         name: str,
-        reader: 'BenchmarkReader',
+        reader: 'BenchmarkReader | Sequence[Question]',
         task: 'TaskPrompt | Mapping[str, TaskPrompt]',
         codec: 'BoxCodec',
         metrics: Sequence['BaseMetric'],
@@ -66,7 +68,10 @@ class Benchmark:
         version: int = 1,
         source: str = '',
         published: Mapping[str, float] | None = None,
+        scoring: str = 'answer',
     ):
+        if scoring not in SCORING:
+            raise ConfigError(f'benchmarks.{name}.scoring is one of {", ".join(SCORING)}, not {scoring!r}')
         self.name = name
         self.reader = reader
         self.task = task
@@ -78,15 +83,37 @@ class Benchmark:
         self.version = version
         self.source = source
         self.published = dict(published or {})
+        self.scoring = scoring
+        protocols = [metric.prefix for metric in metrics if getattr(metric, 'protocol', 'exact') != 'exact']
+        self.protocols = tuple(dict.fromkeys(protocols))
 
     def prompt(self, question: Question, image_size: tuple[int, int] | None) -> str:
         """Put a question into the user's words, without the image placeholders."""
         return self._task_of(question).render(question.query, self.codec, image_size)
 
-    def answer(self, question: Question, prompt: str, text: str, image_size: tuple[int, int] | None) -> Answer:
-        """Read a model's words as an answer."""
+    def answer(
+        self,
+        question: Question,
+        prompt: str,
+        text: str,
+        image_size: tuple[int, int] | None,
+        tokens: int | None = None,
+        log_prob: float | None = None,
+        box_scores: tuple[float, ...] | None = None,
+    ) -> Answer:
+        """Read a model's words as an answer; :class:`~geochat.structures.Answer` has the arguments.
+
+        Confidences of boxes that were read otherwise, by another box codec, are dropped.
+        """
         parsed = self._task_of(question).parse(text, self.codec, image_size)
-        return Answer(question, prompt, text, parsed, image_size)
+        if box_scores is not None and (parsed.boxes is None or len(parsed.boxes) != len(box_scores)):
+            box_scores = None
+        return Answer(question, prompt, text, parsed, image_size, tokens, log_prob, box_scores)
+
+    def no_answer(self, question: Question, error: str) -> Answer:
+        """Return what stands for the answer to a question that has none: an empty one, which is wrong."""
+        size = NO_PICTURE if question.images else None
+        return replace(self.answer(question, '', '', size), image_size=None, error=error)
 
     def _task_of(self, question: Question) -> 'TaskPrompt':
         if not isinstance(self.task, Mapping):
@@ -101,15 +128,76 @@ class Benchmark:
 
     def score(self, answers: Sequence[Answer]) -> Scores:
         """Score all answers of the benchmark."""
-        scores = {}
+        return {name: value for _, _, values in self._scored(answers) for name, value in values.items()}
+
+    def assess(
+        self, answers: Sequence[Answer], comparisons: Sequence[str] = (), problems: Sequence[Problem] = ()
+    ) -> BenchmarkResult:
+        """Score all answers of the benchmark, with intervals, and what they are compared with.
+
+        Args:
+            answers: The answers.
+            comparisons: Those of :data:`~geochat.engine.results.COMPARISONS` that take no model are scored.
+            problems: What was wrong with questions and answers; the result tells of it.
+        """
+        scores: Scores = {}
+        of_answers: list[dict[str, float]] = [{} for _ in answers]
+        ours = []
+        for metric, results, values in self._scored(answers):
+            scores.update(values)
+            if hasattr(metric, 'intervals'):  # MMEngine's own metrics have none
+                ours.append((metric, list(results)))
+                for told, (_, result) in zip(of_answers, results, strict=True):
+                    told.update({_full_name(metric, name): value for name, value in metric.of_answer(result).items()})
+        headline = shown_scores(self, scores) if self.headline is None else self.headline
+        intervals = {
+            _full_name(metric, name): interval
+            for metric, results in ours
+            for name, interval in metric.intervals(results, headline).items()
+        }
+        return BenchmarkResult(
+            benchmark=self,
+            scores={'score': scores, **compare(self, answers, comparisons)},
+            intervals=intervals,
+            of_answers=of_answers,
+            malformed=count_malformed(answers),
+            problems=problems,
+        )
+
+    def _scored(self, answers: Sequence[Answer]) -> Iterator[tuple[Any, list, Scores]]:
+        """Yield each metric with its results and scores."""
         for metric in self.metrics:
             metric.results.clear()
             metric.process(None, answers)
             # MMEngine's evaluate() would gather over the ranks once more; these answers are all there are.
             values = metric.compute_metrics(metric.results)
-            prefix = f'{metric.prefix}/' if metric.prefix else ''
-            scores.update({prefix + name: _plain_number(value) for name, value in values.items()})
-        return scores
+            yield metric, metric.results, {_full_name(metric, name): _number(value) for name, value in values.items()}
+
+    def place(self, question: Question) -> str:
+        """Return where a question stands, for messages."""
+        return f'question {question.id!r}'
+
+    def image_size(self, question: Question) -> tuple[int, int] | None:
+        """Return width and height in pixels of a question's (first) picture.
+
+        Returns:
+            None for a question without a picture.
+
+        Raises:
+            OSError: If the picture cannot be read.
+        """
+        from geochat.datasets.transforms import image_size
+
+        return image_size(self.reader.image_source, question.images[0]) if question.images else None
+
+    def reads_boxes(self, question: Question) -> bool:
+        """Tell whether answers to a question are read for boxes."""
+        return self._task_of(question).parse('', self.codec, NO_PICTURE).boxes is not None
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """The files that the questions were read from; none if they came with the answers."""
+        return getattr(self.reader, 'files', ())
 
     def same_answers(self, answers: Sequence[Answer]) -> list[Answer]:
         """Return the answers of one who does not look: always the most frequent true answer.
@@ -118,19 +206,24 @@ class Benchmark:
         """
         texts = self._median_boxes(answers) if 'boxes' in answers[0].question.truth else _most_frequent(answers)
         return [
-            self.answer(answer.question, answer.prompt, text, answer.image_size)
+            self.answer(answer.question, answer.prompt, text, answer.image_size or NO_PICTURE)
             for answer, text in zip(answers, texts, strict=True)
         ]
 
     def _median_boxes(self, answers: Sequence[Answer]) -> Iterator[str]:
-        scales = [np.array([*answer.image_size, *answer.image_size, 1]) for answer in answers]
+        sizes = [answer.image_size or NO_PICTURE for answer in answers]
+        scales = [np.array([*size, *size, 1]) for size in sizes]
         boxes = [answer.question.truth['boxes'] / scale for answer, scale in zip(answers, scales, strict=True)]
         median = np.median(np.concatenate(boxes), axis=0, keepdims=True)
-        for answer, scale in zip(answers, scales, strict=True):
-            yield self.codec.encode(median * scale, answer.image_size)
+        for size, scale in zip(sizes, scales, strict=True):
+            yield self.codec.encode(median * scale, size)
 
 
-def _plain_number(value: Any) -> int | float:
+def _full_name(metric: Any, name: str) -> str:
+    return f'{metric.prefix}/{name}' if metric.prefix else name
+
+
+def _number(value: Any) -> int | float:
     return value if isinstance(value, int) else float(value)
 
 
@@ -178,21 +271,72 @@ def build_benchmarks(
 
     Raises:
         ConfigError: If there is no benchmark of a name.
+        FileNotFoundError: If a file of a benchmark is not there.
     """
-    for name in names or ():
+    check_names(benchmarks, names or ())
+    codec = BOX_CODECS.build(dict(box_codec))
+    return [build_benchmark(name, benchmarks[name], task_prompts, codec) for name in names or benchmarks]
+
+
+def build_available(
+    benchmarks: Mapping[str, Mapping[str, Any]],
+    task_prompts: Mapping[str, Mapping[str, Any]],
+    box_codec: Mapping[str, Any],
+) -> tuple[list[Benchmark], dict[str, str]]:
+    """Build the benchmarks of a config whose files are there; see :func:`build_benchmarks`.
+
+    Returns:
+        The benchmarks, and by name which file each of the others lacks.
+
+    Raises:
+        ConfigError: If the files of none are there.
+    """
+    codec = BOX_CODECS.build(dict(box_codec))
+    built, missing = [], {}
+    for name, settings in benchmarks.items():
+        try:
+            built.append(build_benchmark(name, settings, task_prompts, codec))
+        except (FileNotFoundError, NotADirectoryError) as error:
+            missing[name] = str(error)
+    if not built:
+        reasons = '; '.join(f'{name}: {reason}' for name, reason in missing.items())
+        raise ConfigError(f'the files of none of the benchmarks are there: {reasons}')
+    return built, missing
+
+
+def build_benchmark(
+    name: str,
+    settings: Mapping[str, Any],
+    task_prompts: Mapping[str, Mapping[str, Any]],
+    codec: 'BoxCodec',
+    questions: Sequence[Question] | None = None,
+) -> Benchmark:
+    """Build one benchmark.
+
+    Args:
+        name: Its name.
+        settings: Its settings.
+        task_prompts: Settings of the task prompt templates by task.
+        codec: The box codec.
+        questions: What takes its reader's place; None builds the reader.
+    """
+    reader = DATASETS.build(dict(settings['reader'])) if questions is None else questions
+    task = _build_task(settings['task'], task_prompts)
+    metrics = [METRICS.build(dict(metric)) for metric in settings['metrics']]
+    further = {key: settings[key] for key in OPTIONAL_BENCHMARK_KEYS if key in settings}
+    return Benchmark(name, reader, task, codec, metrics, **further)
+
+
+def check_names(benchmarks: Mapping[str, Any], names: Sequence[str]) -> None:
+    """Refuse names of benchmarks that the config does not have.
+
+    Raises:
+        ConfigError: The message names the nearest ones.
+    """
+    for name in names:
         if name not in benchmarks:
             known = near_misses(name, benchmarks) or sorted(benchmarks)
             raise ConfigError(f'there is no benchmark {name!r}; there are {", ".join(known)}')
-    codec = BOX_CODECS.build(dict(box_codec))
-    built = []
-    for name in names or benchmarks:
-        settings = benchmarks[name]
-        reader = DATASETS.build(dict(settings['reader']))
-        task = _build_task(settings['task'], task_prompts)
-        metrics = [METRICS.build(dict(metric)) for metric in settings['metrics']]
-        further = {key: settings[key] for key in OPTIONAL_BENCHMARK_KEYS if key in settings}
-        built.append(Benchmark(name, reader, task, codec, metrics, **further))
-    return built
 
 
 def _build_task(
@@ -201,175 +345,3 @@ def _build_task(
     if isinstance(task, Mapping):
         return {kind: _build_task(name, task_prompts) for kind, name in task.items()}
     return TASK_PROMPT_TEMPLATES.build(dict(task_prompts[task]))
-
-
-def write_predictions(answers: Mapping[str, Sequence[Answer]], path: Path) -> None:
-    """Write the answers to benchmarks as JSON lines: what was asked, what was said, and what was read from it."""
-    lines = [json.dumps(_row(name, answer), ensure_ascii=False) for name, rows in answers.items() for answer in rows]
-    write_text(path, ''.join(f'{line}\n' for line in lines))
-
-
-def _row(name: str, answer: Answer) -> dict[str, Any]:
-    parsed, truth = answer.parsed, answer.question.truth
-    row = {
-        'benchmark': name,
-        'id': answer.question.id,
-        'images': list(answer.question.images),
-        'image_size': answer.image_size,
-        'prompt': answer.prompt,
-        'answer': answer.text,
-        'text': parsed.text,
-        'malformed': parsed.malformed,
-        'truth': {key: _plain_boxes(value) if key == 'boxes' else value for key, value in truth.items()},
-    }
-    return row if parsed.boxes is None else {**row, 'boxes': _plain_boxes(parsed.boxes)}
-
-
-def _plain_boxes(boxes: np.ndarray) -> list[list[float]]:
-    """Pixels and radians, to four digits after the point: far finer than any box language."""
-    return np.round(boxes, 4).tolist()
-
-
-def read_predictions(path: str | Path) -> dict[str, dict[str, dict[str, Any]]]:
-    """Read a file that :func:`write_predictions` wrote.
-
-    Returns:
-        Rows by benchmark and question id.
-
-    Raises:
-        FileNotFoundError: If it is not there.
-        ValueError: If a line is not of the form; the message names file and line.
-    """
-    file = Path(path)
-    if not file.is_file():
-        raise FileNotFoundError(f'the file of predictions {str(path)!r} does not exist')
-    rows: dict[str, dict[str, dict[str, Any]]] = {}
-    for number, line in enumerate(file.read_text(encoding='utf-8').splitlines(), start=1):
-        try:
-            row = json.loads(line)
-            kept = {key: row[key] for key in ('prompt', 'answer', 'image_size')}
-            rows.setdefault(row['benchmark'], {})[row['id']] = kept
-        except (ValueError, KeyError, TypeError) as error:
-            raise ValueError(f'{path}, line {number} is not a prediction: {type(error).__name__}: {error}') from error
-    return rows
-
-
-def score_predictions(
-    config: str | Path,
-    predictions: str | Path,
-    cfg_options: Mapping[str, Any] | Sequence[str] = (),
-    names: Sequence[str] | None = None,
-    work_dir: str | Path | None = None,
-) -> tuple[list[Benchmark], dict[str, dict[str, Scores]]]:
-    """Score the answers of an earlier run once more, without its model: with other metrics, or another box codec.
-
-    Args:
-        config: The config file with the benchmarks.
-        predictions: A ``predictions.jsonl``.
-        cfg_options: Changes, as :func:`~geochat.engine.load_config` takes them.
-        names: Which benchmarks; None takes those that the file has answers to.
-        work_dir: Where ``metrics.json`` goes; None writes nothing.
-
-    Returns:
-        The benchmarks, and their scores as :func:`score_table` takes them.
-
-    Raises:
-        ConfigError: If the config has no such benchmark.
-        ValueError: If questions of a benchmark have no answer in the file.
-    """
-    cfg = load_config(config, cfg_options)
-    rows = read_predictions(predictions)
-    built = build_benchmarks(cfg.get('benchmarks') or {}, cfg.task_prompts, cfg.box_codec, names or list(rows))
-    comparisons = (cfg.get('test_cfg') or {}).get('comparisons', ())
-    results = {}
-    for benchmark in built:
-        answers = _answers_again(benchmark, rows.get(benchmark.name, {}), predictions)
-        results[benchmark.name] = {'score': benchmark.score(answers), **compare(benchmark, answers, comparisons)}
-    if work_dir is not None:
-        write_metrics(results, built, Path(work_dir) / 'metrics.json', source=str(predictions))
-    return built, results
-
-
-def _answers_again(benchmark: Benchmark, rows: Mapping[str, Mapping[str, Any]], path: str | Path) -> list[Answer]:
-    missing = [question.id for question in benchmark.reader if question.id not in rows]
-    if missing:
-        count, name = len(missing), benchmark.name
-        raise ValueError(f'{path} has no answer to {count} questions of {name}, such as {missing[0]!r}')
-    answers = []
-    for question in benchmark.reader:
-        row = rows[question.id]
-        size = None if row['image_size'] is None else tuple(row['image_size'])
-        answers.append(benchmark.answer(question, row['prompt'], row['answer'], size))
-    return answers
-
-
-def write_metrics(
-    results: Mapping[str, Mapping[str, Scores]], benchmarks: Sequence[Benchmark], path: Path, source: str
-) -> None:
-    """Write scores with what is needed to get them again.
-
-    Args:
-        results: By benchmark: ``score``, and the scores of what it is compared with.
-        benchmarks: The benchmarks.
-        path: The file.
-        source: The weights or the predictions that were scored.
-    """
-    data = {}
-    for benchmark in benchmarks:
-        file = Path(benchmark.reader.data_file)
-        digest = hashlib.sha256(file.read_bytes()).hexdigest()
-        data[benchmark.name] = {'file': str(file), 'sha256': digest, 'questions': len(benchmark.reader)}
-    content = {'geochat': geochat.__version__, 'source': source, 'data': data, 'results': results}
-    write_text(path, json.dumps(content, indent=2))
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a file under a temporary name and rename it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f'.{path.name}.unfinished')
-    unfinished.write_text(text, encoding='utf-8')
-    unfinished.replace(path)
-
-
-COUNTS = ('questions', 'malformed')
-"""Scores that count answers; they head a benchmark's rows in the table."""
-
-
-def score_table(benchmarks: Sequence[Benchmark], results: Mapping[str, Mapping[str, Scores]]) -> str:
-    """Lay out the scores of benchmarks, with what they are compared with, as one table.
-
-    Args:
-        benchmarks: The benchmarks, in the order of the table.
-        results: By benchmark: ``score``, and the scores of what it is compared with.
-    """
-    from terminaltables import AsciiTable
-
-    comparisons = [name for name in COMPARISONS if any(name in scores for scores in results.values())]
-    rows = [['benchmark', *COUNTS, 'metric', 'score', *comparisons]]
-    for benchmark in benchmarks:
-        scores = results[benchmark.name]
-        head = [benchmark.name, *(_number(scores['score'].get(name)) for name in COUNTS)]
-        for metric in _shown(benchmark, scores['score']):
-            columns = ('score', *comparisons)
-            rows.append([*head, metric, *(_number(scores.get(column, {}).get(metric)) for column in columns)])
-            head = [''] * len(head)
-    table = AsciiTable(rows)
-    table.justify_columns = {column: 'right' for column in range(1, len(rows[0])) if column != len(COUNTS) + 1}
-    return '\n'.join([table.table, *(f'{name}: {COMPARISONS[name]}' for name in comparisons)])
-
-
-def _shown(benchmark: Benchmark, scores: Scores) -> list[str]:
-    """Names of the scores in the table; those of groups, such as ``size=small/acc@0.5``, are left to the file."""
-    if benchmark.shown is None:
-        return [name for name in scores if name not in COUNTS and '=' not in name]
-    for name in benchmark.shown:
-        if name not in scores:
-            known = ', '.join(near_misses(name, scores) or sorted(scores))
-            raise ConfigError(f'benchmarks.{benchmark.name}.shown: there is no score {name!r}, but {known}')
-    return list(benchmark.shown)
-
-
-def _number(value: float | None) -> str:
-    if value is None:
-        return ''
-    return str(value) if isinstance(value, int) else f'{value:.3f}'

@@ -49,7 +49,7 @@ DATALOADER_KEYS = (
 )
 """Settings of a data loader: MMEngine's seven, then those of PyTorch's ``DataLoader``."""
 
-OPTIONAL_BENCHMARK_KEYS = ('max_new_tokens', 'shown', 'headline', 'version', 'source', 'published')
+OPTIONAL_BENCHMARK_KEYS = ('max_new_tokens', 'shown', 'headline', 'version', 'source', 'published', 'scoring')
 """Settings that a benchmark may leave out."""
 
 BENCHMARK_KEYS = ('reader', 'task', 'metrics', *OPTIONAL_BENCHMARK_KEYS)

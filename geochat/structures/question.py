@@ -63,6 +63,7 @@ class Answer:
         log_prob: Sum of their natural log-probabilities; None if not known.
         box_scores: Confidence of each of the parsed boxes in [0, 1], the product of the probabilities of the tokens
             that it was read from; None if not known.
+        error: Why there is no answer, such as a picture that is missing; None if there is one.
     """
 
     question: Question
@@ -73,3 +74,4 @@ class Answer:
     tokens: int | None = None
     log_prob: float | None = None
     box_scores: tuple[float, ...] | None = None
+    error: str | None = None

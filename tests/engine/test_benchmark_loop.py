@@ -1,5 +1,6 @@
 """The benchmark loop asks every question once, in batches that change no answer, and writes what it got."""
 
+import itertools
 import json
 
 import pytest
@@ -9,10 +10,13 @@ from small_run import small_run
 
 from geochat.datasets import collate_samples
 from geochat.engine import ConfigError, build_runner
+from geochat.engine.loops import benchmark as benchmark_loop
 from geochat.engine.loops.benchmark import Prompts, box_labels
+from geochat.engine.predictions import Journal
 from geochat.generation import generate
 
 COMPARISONS = ['majority', 'grey', 'angle_0']
+NUMBERS = itertools.count()
 
 
 @pytest.fixture
@@ -40,7 +44,7 @@ def test_a_run_writes_answers_scores_and_pictures(runner, tmp_path):
         assert picture.width >= 512
 
 
-def test_a_batch_answers_as_each_question_alone(runner):
+def test_a_batch_answers_as_each_question_alone(runner, tmp_path):
     loop = runner.test_loop
     runner.model.eval()
     for benchmark in loop.benchmarks:
@@ -48,7 +52,8 @@ def test_a_batch_answers_as_each_question_alone(runner):
         loader = torch.utils.data.DataLoader(prompts, batch_size=1, collate_fn=lambda samples: samples)
         alone = [generate(runner.model, collate_samples(samples, 'left'), 8)[0].ids for samples in loader]
         texts = [loop.processor.tokenizer.decode(ids, skip_special_tokens=True).strip() for ids in alone]
-        assert [answer.text for answer in loop.ask(benchmark)] == texts
+        answers = loop.ask(benchmark, Journal(tmp_path / 'run', benchmark.name, ()))
+        assert [answer.text for answer in answers] == texts
 
 
 def test_grey_pictures_have_the_size_of_the_real_ones(runner):
@@ -78,3 +83,168 @@ def test_a_box_is_labelled_with_its_phrase(runner):
     text = '{<70><70><80><80>|<0>} and <p>two ships</p> {<1><2><30><40>|<5>}{<50><50><60><60>|<0>}'
     answer = refer.answer(refer.reader[0], '', text, (28, 28))
     assert box_labels(answer) == ['', 'two ships', 'two ships']
+
+
+def rows(folder, name='predictions'):
+    return [json.loads(line) for line in (folder / f'{name}.jsonl').read_text().splitlines()]
+
+
+def start(cfg):
+    cfg.experiment_name = (
+        f'run_{next(NUMBERS)}'  # MMEngine has one logger for each name, by default the time in seconds
+    )
+    build_runner(cfg, training=False).test()
+
+
+def result_of(tmp_path, **changes):
+    """Test with the small run's weights in a work directory, and return its files."""
+    torch.manual_seed(0)
+    cfg = small_run(tmp_path, test_cfg={'batch_size': 2, 'comparisons': COMPARISONS}, **changes)
+    for name in ('scene', 'refer'):
+        cfg.benchmarks[name].metrics = [{'type': 'ExactMatch' if name == 'scene' else 'RotatedGrounding'}]
+    start(cfg)
+    folder = tmp_path / 'run'
+    return (
+        rows(folder),
+        json.loads((folder / 'metrics.json').read_text()),
+        json.loads((folder / 'run_card.json').read_text()),
+    )
+
+
+def test_every_answer_has_its_tokens_and_scores(tmp_path):
+    answers, _, card = result_of(tmp_path)
+    for row in answers:
+        assert row['tokens'] <= 8
+        assert row['log_prob'] <= 0
+        assert set(row['scores']) == ({'right'} if row['benchmark'] == 'scene' else set(row['scores']))
+        assert len(row.get('box_scores', [])) == len(row.get('boxes', []))
+    assert card['weights']['sha256']
+    assert card['seed'] == 0
+    assert card['benchmarks']['scene']['questions'] == 3
+    assert card['benchmarks']['scene']['metrics'] == [{'type': 'ExactMatch', 'protocol': 'exact', 'version': 1}]
+    assert len(card['benchmarks']['scene']['files'][str(tmp_path / 'scene.jsonl')]) == 64
+    assert card['finished'] >= card['written']
+
+
+class Killed(BaseException):
+    pass
+
+
+def killed_after(monkeypatch, batches):
+    """Let the process die when it has answered some batches."""
+    count = iter(range(batches))
+
+    def dying(*arguments):
+        if next(count, None) is None:
+            raise Killed
+        return generate(*arguments)
+
+    monkeypatch.setattr(benchmark_loop, 'generate', dying)
+
+
+def counted(monkeypatch):
+    """Count the batches that are answered."""
+    calls = []
+    monkeypatch.setattr(benchmark_loop, 'generate', lambda *arguments: calls.append(1) or generate(*arguments))
+    return calls
+
+
+@pytest.mark.parametrize('batches', [1, 3, 6])
+def test_a_killed_run_goes_on_where_it_ended(tmp_path, monkeypatch, batches):
+    (tmp_path / 'whole').mkdir()
+    whole = result_of(tmp_path / 'whole')
+    killed_after(monkeypatch, batches)
+    (tmp_path / 'again').mkdir()
+    with pytest.raises(Killed):
+        result_of(tmp_path / 'again')
+    path = tmp_path / 'again' / 'run' / 'predictions.jsonl'
+    with path.open('a') as file:
+        file.write('{"benchmark": "refer", "id"')  # cut short
+    calls = counted(monkeypatch)
+    again = result_of(tmp_path / 'again')
+    assert len(calls) == 8 - batches  # two batches for each benchmark, with its own pictures and with grey ones
+    assert again[0] == whole[0]
+    assert again[1]['results'] == whole[1]['results']
+    assert again[1]['intervals'] == whole[1]['intervals']
+    assert again[2]['taken_over']['code_sha256'] == again[2]['code_sha256']
+    assert not (path.parent / 'earlier').exists()
+
+
+def test_answers_of_other_weights_are_not_taken_over(tmp_path, monkeypatch, capsys):
+    first = result_of(tmp_path)
+    calls = counted(monkeypatch)
+    result_of(tmp_path)
+    assert calls == []  # the same run once more asks nothing
+    result_of(tmp_path, max_length=95)
+    assert len(calls) == 8
+    (place,) = (tmp_path / 'run' / 'earlier').iterdir()
+    assert rows(place) == first[0]
+    assert {path.name for path in place.iterdir()} == {
+        'predictions.jsonl',
+        'predictions_grey.jsonl',
+        'metrics.json',
+        'run_card.json',
+    }
+    out = capsys.readouterr().out
+    assert 'Answers to scene, refer are taken over' in out
+    assert 'scene: other config of the model' in out
+
+
+def test_answers_to_changed_questions_are_asked_anew(tmp_path, monkeypatch):
+    result_of(tmp_path)
+    calls = counted(monkeypatch)
+    monkeypatch.setattr('small_run.COLORS', {'green': (30, 200, 30), 'red': (200, 30, 30), 'blue': (30, 30, 200)})
+    answers, metrics, _ = result_of(tmp_path)
+    assert len(calls) == 8  # both files have another order of the pictures
+    assert [row['images'] for row in answers if row['benchmark'] == 'scene'] == [
+        ['green.png'],
+        ['red.png'],
+        ['blue.png'],
+    ]
+    assert set(metrics['results']) == {'scene', 'refer'}
+
+
+def test_a_run_of_one_benchmark_keeps_what_the_directory_has_of_others(tmp_path, monkeypatch):
+    whole = result_of(tmp_path)
+    calls = counted(monkeypatch)
+    torch.manual_seed(0)
+    cfg = small_run(tmp_path, test_cfg={'batch_size': 2, 'comparisons': COMPARISONS, 'names': ['refer']})
+    cfg.benchmarks.refer.metrics, cfg.benchmarks.scene.metrics = (
+        [{'type': 'RotatedGrounding'}],
+        [{'type': 'ExactMatch'}],
+    )
+    start(cfg)
+    assert calls == []
+    assert rows(tmp_path / 'run') == whole[0]
+    assert json.loads((tmp_path / 'run' / 'metrics.json').read_text())['results'] == whole[1]['results']
+
+
+def test_questions_whose_picture_is_missing_count_as_wrong_and_are_named(tmp_path, monkeypatch, capsys):
+    def without_picture(folder):
+        write_data(folder)
+        (folder / 'images' / 'red.png').unlink()
+        (folder / 'images' / 'blue.png').write_bytes((folder / 'images' / 'blue.png').read_bytes()[:60])
+
+    write_data = small_run.__globals__['write_data']
+    monkeypatch.setitem(small_run.__globals__, 'write_data', without_picture)
+    answers, metrics, _ = result_of(tmp_path)
+    by_id = {row['id']: row for row in answers}
+    assert 'red.png does not exist' in by_id['s0']['error']
+    assert 'blue.png cannot be read' in by_id['s2']['error']
+    assert 'error' not in by_id['s1']
+    assert metrics['results']['scene']['score']['questions'] == 3
+    assert metrics['results']['scene']['score']['accuracy'] < 1
+    assert [problem['code'] for problem in metrics['problems']['refer']] == ['missing_picture'] * 2
+    assert 'refer: 2 questions that could not be asked for want of their picture' in capsys.readouterr().out
+    monkeypatch.setitem(small_run.__globals__, 'write_data', write_data)
+    calls = counted(monkeypatch)
+    answers, *_ = result_of(tmp_path)  # the pictures are there now: these questions are asked
+    assert calls
+    assert not any('error' in row for row in answers)
+
+
+def test_all_means_those_whose_files_are_there(tmp_path, capsys):
+    cfg = small_run(tmp_path, test_cfg={'batch_size': 2, 'names': 'all'})
+    (tmp_path / 'scene.jsonl').unlink()
+    assert set(build_runner(cfg, training=False).test()) == {'refer/boxes', 'refer/angle'}
+    assert 'scene was not run: the data file' in capsys.readouterr().out

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import runpy
 import subprocess
 import sys
@@ -46,6 +47,7 @@ def folder(tmp_path_factory):
     """A config ``small.py``, its data, and a model folder with the small model's random weights."""
     folder = tmp_path_factory.mktemp('test')
     cfg = small_run(folder, test_cfg={'batch_size': 2, 'comparisons': ['majority', 'grey', 'angle_0']})
+    cfg.benchmarks.refer.metrics = [{'type': 'RotatedGrounding'}]
     cfg.dump(folder / 'small.py')
     save_model(small_model(), {part: cfg[part].to_dict() for part in PART_REGISTRIES}, folder / 'model')
     return folder
@@ -61,7 +63,7 @@ def tested(folder):
 
 def test_a_model_is_tested(tested):
     work_dir, output = tested
-    assert '| benchmark | questions | malformed | metric |' in output
+    assert re.search(r'\| benchmark \| questions \| malformed \| metric +\|', output)
     assert 'Failed to search registry' not in output
     assert {'predictions.jsonl', 'metrics.json', 'pictures', 'small.py'} <= {path.name for path in work_dir.iterdir()}
 
@@ -74,17 +76,28 @@ def test_the_dumped_config_tests_the_same(tested, folder):
 
 
 @pytest.mark.slow
-def test_two_processes_answer_as_one(tested, folder):
+def test_two_processes_answer_101_questions_as_one(folder):
+    first, *others = (json.loads(line) for line in (folder / 'refer.jsonl').read_text().splitlines())
+    rows = [{**row, 'question_id': f'q{n}'} for n in range(34) for row in (first, *others)][:101]
+    for n, row in enumerate(rows):
+        row['question'] = 'the red ship ' * (n % 7)
+        row['size_group'] = ('small', 'large')[n % 2]
+        row['question_id'] = f'q{n}'
+    (folder / 'many.jsonl').write_text(''.join(f'{json.dumps(row)}\n' for row in rows))
+    command = (TOOL, folder / 'small.py', folder / 'model', '--benchmarks', 'refer')
+    settings = ('--cfg-options', f'benchmarks.refer.reader.data_file={folder}/many.jsonl', 'test_cfg.batch_size=8')
     launch = ('-m', 'torch.distributed.run', '--standalone', '--nproc_per_node=2')
-    together = folder / 'together'
-    code, output = run(
-        *launch, TOOL, folder / 'small.py', folder / 'model', '--work-dir', together, '--launcher', 'pytorch'
-    )
-    assert code == 0, output
-    work_dir, _ = tested
-    assert (together / 'predictions.jsonl').read_text() == (work_dir / 'predictions.jsonl').read_text()
-    first, second = (json.loads((place / 'metrics.json').read_text())['results'] for place in (together, work_dir))
-    assert first == second
+    for name, start in (('one', ()), ('two', launch)):
+        launcher = ('--launcher', 'pytorch') if start else ()
+        code, output = run(*start, *command, '--work-dir', folder / name, *launcher, *settings)
+        assert code == 0, output
+    one, two = ((folder / name / 'predictions.jsonl').read_text() for name in ('one', 'two'))
+    assert one.count('\n') == 101
+    assert one == two
+    one, two = (json.loads((folder / name / 'metrics.json').read_text()) for name in ('one', 'two'))
+    assert one == {**two, 'source': one['source']}
+    assert one['results']['refer']['score']['questions'] == 101
+    assert not list((folder / 'two').glob('*.rank*'))
 
 
 def test_answers_are_scored_again_without_a_model(tested, folder, monkeypatch, capsys):
@@ -100,6 +113,23 @@ def test_answers_are_scored_again_without_a_model(tested, folder, monkeypatch, c
     for name in first:
         first[name].pop('grey')  # takes a model
     assert first == second
+
+
+def test_the_benchmarks_are_listed(folder, monkeypatch, capsys):
+    options = (
+        '--cfg-options',
+        f'benchmarks.refer.reader.data_file={folder}/none.jsonl',
+        'benchmarks.scene.source=home',
+    )
+    run_here(monkeypatch, folder / 'small.py', '--list-benchmarks', *options)
+    rows = [
+        [cell.strip() for cell in line.split('|')[1:-1]] for line in capsys.readouterr().out.splitlines() if '|' in line
+    ]
+    assert rows == [
+        ['benchmark', 'task', 'files', 'version', 'source'],
+        ['refer', 'refer', f'missing: {folder}/none.jsonl', '1', ''],
+        ['scene', 'scene', 'here', '1', 'home'],
+    ]
 
 
 IMPORTS = """
@@ -137,6 +167,7 @@ SMALL, MODEL = '{folder}/small.py', '{folder}/model'
         (('{folder}/smal.py', MODEL), r'error: there is no config file .*did you mean .*small\.py?'),
         ((SMALL, '{folder}/modell'), r'error: there are no weights at .*modell'),
         ((SMALL, MODEL, '--benchmarks', 'refr'), r"error: there is no benchmark 'refr'; there are refer"),
+        ((SMALL, '--list-benchmarks', '--benchmarks', 'refr'), r"error: there is no benchmark 'refr'; there are refer"),
         ((SMALL, MODEL, '--cfg-options', 'box_codec'), r'error: --cfg-options takes KEY=VALUE'),
         ((SMALL, MODEL, '--cfg-options', 'box_codec.type=geocat'), r"error: 'geocat' is not a registered box codec"),
         ((SMALL, '--predictions', '{folder}/none.jsonl'), r'error: the file of predictions .*none\.jsonl'),

@@ -69,6 +69,30 @@ class ImageFolder:
             raise OSError(f'the picture {path} cannot be read: {error}') from error
 
 
+@TRANSFORMS.register_module()
+class AbsentImages:
+    """Image source that stands for a folder which is not there: answers can be scored without the pictures.
+
+    Args:
+        root: The folder that names are relative to.
+    """
+
+    def __init__(self, root: str):
+        self.root = root
+
+    def load(self, name: str) -> Image.Image:
+        """Say that there is no picture.
+
+        Raises:
+            FileNotFoundError: Always; the message names the folder.
+        """
+        raise FileNotFoundError(f'the picture {Path(self.root) / name.strip()} does not exist')
+
+    def image_size(self, name: str) -> tuple[int, int]:
+        """Say that there is no picture; see :meth:`load`."""
+        return self.load(name).size
+
+
 def image_size(source: Any, name: str) -> tuple[int, int]:
     """Return a picture's width and height in pixels; it is not decoded where its source tells sizes as well.
 

@@ -3,29 +3,35 @@
 import datetime
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
-from mmengine.dist import all_gather_object, get_rank, get_world_size, is_main_process
+from mmengine.dist import broadcast_object_list, get_rank, get_world_size, is_main_process
 from mmengine.runner import BaseLoop
 from PIL import Image
 from torch.utils.data import DataLoader
 
 from geochat.datasets.collate import collate_samples
-from geochat.engine.benchmark import (
-    COMPARISONS,
-    Benchmark,
-    Scores,
-    build_benchmarks,
-    compare,
-    score_table,
-    write_metrics,
-    write_predictions,
-)
+from geochat.datasets.transforms import image_size
+from geochat.engine.benchmark import Benchmark, build_available, build_benchmarks
 from geochat.engine.config import ConfigError
 from geochat.engine.loops.step import bare_model
-from geochat.generation import generate
+from geochat.engine.predictions import Journal, Row, answer_of_row, answer_row, gather_rows
+from geochat.engine.results import COMPARISONS, Problem, Scores, score_table, write_metrics
+from geochat.engine.run_card import (
+    Card,
+    TakenOver,
+    add_origins,
+    card_of,
+    describe_machine,
+    now,
+    take_over,
+    weights_digest,
+    write_card,
+)
+from geochat.generation import Generated, box_scores, generate, token_ends
 from geochat.registry import LOOPS, TRANSFORMS
 from geochat.structures import IMAGE_PLACEHOLDER, Answer, Message, Question
 from geochat.visualization import draw_comparison
@@ -37,9 +43,9 @@ SECONDS_BETWEEN_LINES = 5
 class BenchmarkLoop(BaseLoop):
     """Ask a model all questions of some benchmarks, score the answers, and write them into the work directory.
 
-    ``predictions.jsonl`` has every answer, ``metrics.json`` the scores, ``pictures/`` the first answers with boxes.
-    The files are written anew after each benchmark, so that one that fails later takes nothing away.
-
+    ``predictions.jsonl`` has every answer, ``metrics.json`` the scores, ``run_card.json`` what they depend on, and
+    ``pictures/`` the first answers with boxes. Answers are written as they come. A run in a work directory that has
+    answers of the same weights to the same questions goes on from there: an interrupted run from where it ended.
     Args:
         runner: MMEngine's runner; it fills this in.
         dataloader: MMEngine's runner hands over ``test_dataloader``, which is not used: benchmarks have readers.
@@ -48,7 +54,7 @@ class BenchmarkLoop(BaseLoop):
         task_prompts: Settings of the task prompt templates by task.
         box_codec: Settings of the box codec.
         processor: Settings of the sample processor.
-        names: Which benchmarks to run; None runs all.
+        names: Which benchmarks to run; None runs all, ``'all'`` those whose files are there.
         comparisons: What the scores are compared with, of :data:`~geochat.engine.benchmark.COMPARISONS`.
         batch_size: Questions that are answered together.
         num_workers: Processes that prepare questions ahead; 0 prepares them in this one.
@@ -56,6 +62,7 @@ class BenchmarkLoop(BaseLoop):
 
     Raises:
         ConfigError: If a comparison or a benchmark is unknown.
+        FileNotFoundError: If a file of a benchmark is not there.
     """
 
     def __init__(
@@ -67,7 +74,7 @@ class BenchmarkLoop(BaseLoop):
         task_prompts: Mapping[str, Mapping[str, Any]],
         box_codec: Mapping[str, Any],
         processor: Mapping[str, Any],
-        names: Sequence[str] | None = None,
+        names: Sequence[str] | str | None = None,
         comparisons: Sequence[str] = (),
         batch_size: int = 8,
         num_workers: int = 0,
@@ -77,7 +84,11 @@ class BenchmarkLoop(BaseLoop):
         for name in comparisons:
             if name not in COMPARISONS:
                 raise ConfigError(f'test_cfg.comparisons: {name!r} is none of {", ".join(COMPARISONS)}')
-        self.benchmarks = build_benchmarks(benchmarks, task_prompts, box_codec, names)
+        self.missing: dict[str, str] = {}
+        if names == 'all':
+            self.benchmarks, self.missing = build_available(benchmarks, task_prompts, box_codec)
+        else:
+            self.benchmarks = build_benchmarks(benchmarks, task_prompts, box_codec, names)
         self.processor = TRANSFORMS.build(dict(processor))
         self.comparisons = comparisons
         self.batch_size = batch_size
@@ -95,27 +106,73 @@ class BenchmarkLoop(BaseLoop):
         runner.call_hook('before_test')
         runner.call_hook('before_test_epoch')
         runner.model.eval()
-        answers, results = {}, {}
+        card, earlier = self._open_card()
+        folder = Path(runner.work_dir)
+        journals = {name: Journal(folder, name, earlier.kept) for name in self._journals}
+        results = []
         for benchmark in self.benchmarks:
-            answers[benchmark.name] = self.ask(benchmark)
-            results[benchmark.name] = self._score(benchmark, answers[benchmark.name])
+            answers = self.ask(benchmark, journals['predictions'])
+            result = benchmark.assess(answers, self.comparisons, _unasked(benchmark, answers))
+            if 'grey' in self.comparisons:
+                seen_grey = self.ask(benchmark, journals['predictions_grey'], show_grey=True)
+                result.scores['grey'] = benchmark.score(seen_grey)
+                journals['predictions_grey'].finish(benchmark.name, _rows(benchmark, seen_grey, [None] * len(answers)))
+            journals['predictions'].finish(benchmark.name, _rows(benchmark, answers, result.of_answers))
+            results.append(result)
             if is_main_process():
-                self._write(answers, results)
+                write_metrics(results, folder / 'metrics.json', card['weights']['source'], earlier.metrics)
+                draw_answers(benchmark, answers[: self.num_pictures], folder / 'pictures')
+        for journal in journals.values():
+            journal.close()
+        if is_main_process():
+            write_card({**card, 'finished': now()}, folder)
         scores = {
-            f'{benchmark}/{metric}': value
-            for benchmark, result in results.items()
-            for metric, value in result['score'].items()
+            f'{result.benchmark.name}/{metric}': value
+            for result in results
+            for metric, value in result.scores['score'].items()
         }
         runner.call_hook('after_test_epoch', metrics=scores)
         runner.call_hook('after_test')
-        runner.logger.info(f'Scores, written to {runner.work_dir}:\n{score_table(self.benchmarks, results)}')
+        runner.logger.info(f'Scores, written to {runner.work_dir}:\n{score_table(results, self.missing)}')
         return scores
 
-    def ask(self, benchmark: Benchmark, show_grey: bool = False) -> list[Answer]:
-        """Let the model answer a benchmark's questions.
+    @property
+    def _journals(self) -> tuple[str, ...]:
+        return ('predictions', 'predictions_grey') if 'grey' in self.comparisons else ('predictions',)
+
+    def _open_card(self) -> tuple[Card, TakenOver]:
+        """Write the run's card, and tell on every rank what holds of an earlier run in the work directory."""
+        runner = self.runner
+        opened = [None]
+        if is_main_process():
+            folder = Path(runner.work_dir)
+            card = card_of(
+                self.benchmarks,
+                runner.cfg.to_dict(),
+                weights={
+                    'source': str(runner.cfg.get('load_from') or folder),
+                    'sha256': weights_digest(bare_model(runner.model)),
+                },
+                seed=runner.seed,
+                batch_size=self.batch_size,
+                processes=get_world_size(),
+                machine=describe_machine(),
+            )
+            add_origins(card)
+            earlier = take_over(folder, card, self._journals)
+            write_card(card, folder)
+            opened = [(card, earlier)]
+        broadcast_object_list(opened)
+        if opened[0][1].message:
+            runner.logger.info(opened[0][1].message)
+        return opened[0]
+
+    def ask(self, benchmark: Benchmark, journal: Journal, show_grey: bool = False) -> list[Answer]:
+        """Let the model answer those questions of a benchmark that the journal has no answer to.
 
         Args:
             benchmark: The benchmark.
+            journal: Where answers are written as they come.
             show_grey: True shows grey pictures of the same size instead of the questions' own.
 
         Returns:
@@ -123,40 +180,78 @@ class BenchmarkLoop(BaseLoop):
         """
         prompts = Prompts(benchmark, self.processor, show_grey)
         title = f'{benchmark.name}, grey pictures' if show_grey else benchmark.name
-        mine = dict(self._answers(benchmark, prompts, title))
-        texts = {index: text for part in all_gather_object(mine) for index, text in part.items()}
-        return [
-            benchmark.answer(question, prompts.texts[index], texts[index], prompts.image_sizes[index])
-            for index, question in enumerate(benchmark.reader)
-        ]
+        known = journal.rows.get(benchmark.name, {})
+        new = []
+        for rows in self._answer_batches(benchmark, prompts, known, title):
+            journal.add(rows)
+            new += rows
+        rows = {**known, **{row['id']: row for row in gather_rows(new)}}
+        return [answer_of_row(benchmark, question, rows[question.id]) for question in benchmark.reader]
 
-    def _answers(self, benchmark: Benchmark, prompts: 'Prompts', title: str) -> Iterator[tuple[int, str]]:
-        """Yield the number of each of this rank's questions and the model's words."""
-        # Questions of like length are answered together, so that little is padding.
-        keys = [(len(text), q.images) for text, q in zip(prompts.texts, prompts.questions, strict=True)]
-        mine = sorted(range(len(prompts)), key=keys.__getitem__)[get_rank() :: get_world_size()]
-        batches = [mine[start : start + self.batch_size] for start in range(0, len(mine), self.batch_size)]
-        loader = DataLoader(prompts, batch_sampler=batches, num_workers=self.num_workers, collate_fn=_collate)
-        model = bare_model(self.runner.model)
-        progress = _Progress(self.runner.logger, title, len(mine))
-        for indices, batch in zip(batches, loader, strict=True):
-            batch = model.data_preprocessor(batch, False)
-            for index, (ids, _) in zip(indices, generate(model, batch, benchmark.max_new_tokens), strict=True):
-                yield index, self.processor.tokenizer.decode(ids, skip_special_tokens=True).strip()
+    def _answer_batches(
+        self, benchmark: Benchmark, prompts: 'Prompts', known: Mapping[str, Row], title: str
+    ) -> Iterator[list[Row]]:
+        """Yield the rows of each of this rank's batches that has a question without an answer."""
+        batches = self._batches(prompts)
+        open_batches = [batch for batch in batches if any(prompts.questions[i].id not in known for i in batch)]
+        mine = open_batches[get_rank() :: get_world_size()]
+        loader = DataLoader(prompts, batch_sampler=mine, num_workers=self.num_workers, collate_fn=_collate)
+        progress = _Progress(self.runner.logger, title, sum(map(len, mine)))
+        for indices, (batch, errors) in zip(mine, loader, strict=True):
+            asked = [index for place, index in enumerate(indices) if place not in errors]
+            answers = self._answers(benchmark, prompts, asked, batch) if asked else []
+            failed = [benchmark.no_answer(prompts.questions[indices[place]], error) for place, error in errors.items()]
+            yield [answer_row(benchmark.name, answer) for answer in (*answers, *failed)]
             progress.advance(len(indices))
 
-    def _score(self, benchmark: Benchmark, answers: Sequence[Answer]) -> dict[str, Scores]:
-        results = {'score': benchmark.score(answers), **compare(benchmark, answers, self.comparisons)}
-        if 'grey' in self.comparisons:
-            results['grey'] = benchmark.score(self.ask(benchmark, show_grey=True))
-        return results
+    def _batches(self, prompts: 'Prompts') -> list[list[int]]:
+        """Return the numbers of the questions that are answered together.
 
-    def _write(self, answers: Mapping[str, Sequence[Answer]], results: Mapping[str, Mapping[str, Scores]]) -> None:
-        folder = Path(self.runner.work_dir)
-        done = [benchmark for benchmark in self.benchmarks if benchmark.name in results]
-        write_predictions(answers, folder / 'predictions.jsonl')
-        write_metrics(results, done, folder / 'metrics.json', source=str(self.runner.cfg.get('load_from') or folder))
-        draw_answers(done[-1], answers[done[-1].name][: self.num_pictures], folder / 'pictures')
+        They depend neither on how many processes there are nor on what has been answered before, so that an answer does
+        not either, to the last digit.
+        """
+        # Questions of like length are answered together, so that little is padding.
+        keys = [(len(text), q.images) for text, q in zip(prompts.texts, prompts.questions, strict=True)]
+        order = sorted(range(len(prompts)), key=keys.__getitem__)
+        return [order[start : start + self.batch_size] for start in range(0, len(order), self.batch_size)]
+
+    def _answers(
+        self, benchmark: Benchmark, prompts: 'Prompts', indices: Sequence[int], batch: Mapping[str, torch.Tensor]
+    ) -> Iterator[Answer]:
+        """Yield the model's answers to the questions of a batch."""
+        model = bare_model(self.runner.model)
+        batch = model.data_preprocessor(batch, False)
+        for index, generated in zip(indices, generate(model, batch, benchmark.max_new_tokens), strict=True):
+            text = self.processor.tokenizer.decode(generated.ids, skip_special_tokens=True).strip()
+            answer = benchmark.answer(
+                prompts.questions[index],
+                prompts.texts[index],
+                text,
+                prompts.image_sizes[index],
+                tokens=len(generated.ids),
+                log_prob=round(sum(generated.log_probs), 4),
+            )
+            yield self._with_box_scores(answer, generated)
+
+    def _with_box_scores(self, answer: Answer, generated: Generated) -> Answer:
+        if answer.parsed.grounded is None:
+            return answer
+        ends = token_ends(generated.ids, self.processor.tokenizer)
+        scores = box_scores(answer.parsed.grounded.spans, ends, generated.log_probs)
+        # Rounded here, not when they are written, so that scoring what was written gives the same figures.
+        return replace(answer, box_scores=tuple(round(score, 6) for score in scores))
+
+
+def _unasked(benchmark: Benchmark, answers: Sequence[Answer]) -> list[Problem]:
+    return [
+        Problem('missing_picture', benchmark.place(answer.question), answer.error)
+        for answer in answers
+        if answer.error is not None
+    ]
+
+
+def _rows(benchmark: Benchmark, answers: Sequence[Answer], scores: Sequence[Mapping[str, float] | None]) -> list[Row]:
+    return [answer_row(benchmark.name, answer, told) for answer, told in zip(answers, scores, strict=True)]
 
 
 class Prompts(torch.utils.data.Dataset):
@@ -169,8 +264,10 @@ class Prompts(torch.utils.data.Dataset):
 
     Attributes:
         questions: The questions.
-        image_sizes: Width and height in pixels of each question's (first) picture; None without a picture.
-        texts: Each question in the user's words, without image placeholders.
+        image_sizes: Width and height in pixels of each question's (first) picture; None without a picture, or if it
+            cannot be read.
+        texts: Each question in the user's words, without image placeholders; empty if its picture cannot be read.
+        errors: Why a question cannot be asked, by its number.
     """
 
     def __init__(self, benchmark: Benchmark, processor: Any, show_grey: bool = False):
@@ -178,20 +275,36 @@ class Prompts(torch.utils.data.Dataset):
         self.processor = processor
         self.show_grey = show_grey
         self.questions: list[Question] = list(benchmark.reader)
-        self.image_sizes = [
-            image_size(self.source, question.images[0]) if question.images else None for question in self.questions
-        ]
+        self.errors: dict[int, str] = {}
+        self.image_sizes = [self._size(number, question) for number, question in enumerate(self.questions)]
         self.texts = [
-            benchmark.prompt(question, size) for question, size in zip(self.questions, self.image_sizes, strict=True)
+            '' if number in self.errors else benchmark.prompt(question, size)
+            for number, (question, size) in enumerate(zip(self.questions, self.image_sizes, strict=True))
         ]
+
+    def _size(self, number: int, question: Question) -> tuple[int, int] | None:
+        try:
+            return image_size(self.source, question.images[0]) if question.images else None
+        except OSError as error:
+            self.errors[number] = str(error)
+            return None
 
     def __len__(self) -> int:
         return len(self.questions)
 
-    def __getitem__(self, index: int) -> dict[str, Any]:
-        """Prepare a question; see :meth:`~geochat.datasets.SampleProcessor.prompt_sample`."""
+    def __getitem__(self, index: int) -> dict[str, Any] | str:
+        """Prepare a question.
+
+        Returns:
+            See :meth:`~geochat.datasets.SampleProcessor.prompt_sample`; or, if a picture cannot be read, why.
+        """
+        if index in self.errors:
+            return self.errors[index]
         names = self.questions[index].images
-        images = [self._picture(name) for name in names]
+        try:
+            images = [self._picture(name) for name in names]
+        except OSError as error:
+            return str(error)
         text = f'{IMAGE_PLACEHOLDER}\n' * len(names) + self.texts[index]
         return self.processor.prompt_sample([Message('user', text)], images)
 
@@ -201,13 +314,11 @@ class Prompts(torch.utils.data.Dataset):
         return self.source.load(name)
 
 
-def image_size(source: Any, name: str) -> tuple[int, int]:
-    """Return a picture's width and height in pixels, without reading all of it where its source can do so."""
-    return source.image_size(name) if hasattr(source, 'image_size') else source.load(name).size
-
-
-def _collate(samples: Sequence[Mapping[str, Any]]) -> dict[str, torch.Tensor]:
-    return collate_samples(samples, padding='left')
+def _collate(samples: Sequence[Mapping[str, Any] | str]) -> tuple[dict[str, torch.Tensor] | None, dict[int, str]]:
+    """Return the batch of the questions that can be asked, and why each of the others cannot, by its place."""
+    errors = {place: sample for place, sample in enumerate(samples) if isinstance(sample, str)}
+    askable = [sample for sample in samples if not isinstance(sample, str)]
+    return (collate_samples(askable, padding='left') if askable else None), errors
 
 
 class _Progress:
@@ -229,10 +340,10 @@ class _Progress:
 
 
 def draw_answers(benchmark: Benchmark, answers: Sequence[Answer], folder: Path) -> None:
-    """Draw predicted and true boxes on the questions' pictures; answers without boxes are left out."""
+    """Draw predicted and true boxes on the questions' pictures; answers without boxes or picture are left out."""
     folder.mkdir(parents=True, exist_ok=True)
     for number, answer in enumerate(answers):
-        if answer.parsed.boxes is None or not answer.question.images:
+        if answer.parsed.boxes is None or not answer.question.images or answer.error is not None:
             continue
         image = benchmark.reader.image_source.load(answer.question.images[0])
         truth = answer.question.truth.get('boxes', ())

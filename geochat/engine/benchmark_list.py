@@ -1,0 +1,40 @@
+"""The benchmarks of a config as a table: what each asks, and whether its files are here."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from geochat.engine.benchmark import check_names
+
+
+def benchmark_table(cfg: Mapping[str, Any], names: Sequence[str] | None = None) -> str:
+    """Lay out the benchmarks of a config as a table.
+
+    Args:
+        cfg: The config.
+        names: Which benchmarks; None takes all.
+
+    Raises:
+        ConfigError: If there is no benchmark of a name.
+    """
+    from terminaltables import AsciiTable
+
+    benchmarks = cfg.get('benchmarks') or {}
+    check_names(benchmarks, names or ())
+    rows = [['benchmark', 'task', 'files', 'version', 'source']]
+    for name in names or benchmarks:
+        settings = benchmarks[name]
+        task = settings['task']
+        tasks = task if isinstance(task, str) else ', '.join(dict.fromkeys(task.values()))
+        rows.append(
+            [name, tasks, _presence(settings['reader']), settings.get('version', 1), settings.get('source', '')]
+        )
+    return AsciiTable(rows).table
+
+
+def _presence(reader: Mapping[str, Any]) -> str:
+    """Tell which of the files and folders are missing that the settings of a reader name."""
+    named = [value for key, value in reader.items() if value and (key.endswith('_file') or key == 'annotations')]
+    pictures = reader.get('image_source', {}).get('root')
+    missing = [path for path in (*named, *([pictures] if pictures else [])) if not Path(path).exists()]
+    return f'missing: {", ".join(missing)}' if missing else 'here'
