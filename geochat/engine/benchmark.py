@@ -150,11 +150,11 @@ class Benchmark:
                 for told, (_, result) in zip(of_answers, results, strict=True):
                     told.update({_full_name(metric, name): value for name, value in metric.of_answer(result).items()})
         headline = shown_scores(self, scores) if self.headline is None else self.headline
-        intervals = {
-            _full_name(metric, name): interval
-            for metric, results in ours
-            for name, interval in metric.intervals(results, headline).items()
-        }
+        intervals, remarks = {}, {}
+        for metric, results in ours:
+            found = metric.intervals(results, headline)
+            intervals.update({_full_name(metric, name): interval for name, interval in found.items()})
+            remarks.update({_full_name(metric, name): text for name, text in metric.remarks(dict(results)).items()})
         return BenchmarkResult(
             benchmark=self,
             scores={'score': scores, **compare(self, answers, comparisons)},
@@ -162,6 +162,7 @@ class Benchmark:
             of_answers=of_answers,
             malformed=count_malformed(answers),
             problems=problems,
+            remarks=remarks,
         )
 
     def _scored(self, answers: Sequence[Answer]) -> Iterator[tuple[Any, list, Scores]]:

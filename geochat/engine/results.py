@@ -3,7 +3,7 @@
 import json
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -75,6 +75,7 @@ class BenchmarkResult:
         of_answers: What the metrics tell of each single answer, in the order of the answers.
         malformed: How many malformed answers have each complaint: the codec's codes, ``no_box``, ``no_words``.
         problems: What was wrong with questions and answers.
+        remarks: What metrics tell beside their scores, by the name of the score: why one is left out, for instance.
     """
 
     benchmark: 'Benchmark'
@@ -83,6 +84,7 @@ class BenchmarkResult:
     of_answers: Sequence[Mapping[str, float]]
     malformed: Mapping[str, int]
     problems: Sequence[Problem]
+    remarks: Mapping[str, str] = field(default_factory=dict)
 
 
 def count_malformed(answers: Iterable[Answer]) -> dict[str, int]:
@@ -145,7 +147,10 @@ def _footer(result: BenchmarkResult) -> list[str]:
         examples = '; '.join(map(str, problems[:EXAMPLES]))
         more = f'; and {len(problems) - EXAMPLES} more' if len(problems) > EXAMPLES else ''
         lines.append(f'{name}: {len(problems)} {PROBLEMS[code]} ({examples}{more})')
-    return lines
+    by_remark: dict[str, list[str]] = {}
+    for score, remark in result.remarks.items():
+        by_remark.setdefault(remark, []).append(score)
+    return [*lines, *(f'{name}: {", ".join(scores)}: {remark}' for remark, scores in by_remark.items())]
 
 
 class _Layout:
@@ -160,11 +165,13 @@ class _Layout:
 
     def cell(self, metric: str, column: str) -> str:
         """Return the text of a cell."""
-        if column in ('95 %', 'published'):
-            values = self.result.intervals if column == '95 %' else self.result.benchmark.published
+        if column == '95 %':
+            ends = self.result.intervals.get(metric)
+            return '' if ends is None else '-'.join(map(_number, ends))
+        if column == 'published':
+            published = self.result.benchmark.published
             names = (metric, *(f'{protocol}/{metric}' for protocol in self.protocols))
-            value = next((values[name] for name in names if name in values), None)
-            return '-'.join(map(_number, value)) if isinstance(value, tuple) else _number(value)
+            return _number(next((published[name] for name in names if name in published), None))
         if column in self.protocols:
             return _number(self.scores.get(f'{column}/{metric}'))
         return _number(self.result.scores.get(column, {}).get(metric))
@@ -223,6 +230,7 @@ def write_metrics(
             'published': benchmark.published,
             'malformed': result.malformed,
             'problems': [vars(problem) for problem in result.problems],
+            'remarks': result.remarks,
             'shown': shown_scores(benchmark, result.scores['score']),
         }
         for section, entry in entries.items():

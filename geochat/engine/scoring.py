@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -345,7 +345,8 @@ def _own_question(part: _Gathered, line: Line, key: str, groups: dict[str, str])
     images, truth = line.row.get('images') or (), line.get('truth')
     if isinstance(part.benchmark.task, Mapping):  # what the types ask differs, not how their answers are read
         groups.setdefault('type', next(iter(part.benchmark.task)))
-    question = Question(key, tuple(images), {}, {}, groups)
+    query = {'text': str(line.get('prompt') or '')}
+    question = Question(key, tuple(images), query, {}, groups)
     if isinstance(truth, Mapping) and 'boxes' in truth and _boxes(truth['boxes']) is None:
         part.problems.append(line.problem('no_truth', f'boxes are rows of five numbers, not {truth["boxes"]!r}'))
         return None
@@ -359,7 +360,7 @@ def _own_question(part: _Gathered, line: Line, key: str, groups: dict[str, str])
         message = _lacks(line, 'truth') if truth is None else f'a ground truth is a text, not {truth!r}'
         part.problems.append(line.problem('no_truth', message))
         return None
-    return Question(key, tuple(images), {}, found, groups)
+    return replace(question, truth=found)
 
 
 def _boxes(value: Any) -> np.ndarray | None:

@@ -19,8 +19,8 @@ class Named:
     protocols: tuple = ()
 
 
-def result(benchmark, scores, intervals=None, malformed=None, problems=()):
-    return BenchmarkResult(benchmark, scores, intervals or {}, [], malformed or {}, problems)
+def result(benchmark, scores, intervals=None, malformed=None, problems=(), remarks=None):
+    return BenchmarkResult(benchmark, scores, intervals or {}, [], malformed or {}, problems, remarks or {})
 
 
 def plain():
@@ -104,15 +104,17 @@ def test_the_footer_counts_and_names_what_was_wrong():
                 {'score': {'f1': 0.5, 'malformed': 7}},
                 malformed={'no_box': 5, 'degenerate': 3},
                 problems=problems,
+                remarks={'meteor': 'left out: no Java', 'cider': 'left out: no Java'},
             )
         ],
         {'aid': 'the data file data/aid.jsonl does not exist'},
     )
-    footer = table.split('\n')[-3:]
+    footer = table.split('\n')[-4:]
     assert footer == [
         'refer: 7 malformed answers (no_box 5, degenerate 3)',
         'refer: 5 lines with an id that the benchmark does not have; they are left out '
         "(a.jsonl, line 1: '1'; a.jsonl, line 2: '2'; a.jsonl, line 3: '3'; and 2 more)",
+        'refer: meteor, cider: left out: no Java',
         'aid was not run: the data file data/aid.jsonl does not exist',
     ]
 

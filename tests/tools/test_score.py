@@ -1,0 +1,107 @@
+"""``tools/analysis_tools/score.py`` on a published model's answers: the scores that other libraries alone give them.
+
+The folder is ``$GEOCHAT_BENCH``, by default ``../shared/bench`` beside the repository.
+"""
+
+import json
+import os
+import runpy
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+TOOL = ROOT / 'tools' / 'analysis_tools' / 'score.py'
+FOLDER = Path(os.environ.get('GEOCHAT_BENCH', ROOT.parent / 'shared' / 'bench'))
+
+needs_bench = pytest.mark.skipif(
+    not (FOLDER / 'expected_scores.json').is_file(), reason=f'no predictions with known scores in {FOLDER}'
+)
+
+
+def score(monkeypatch, work_dir, *arguments):
+    """Run the tool in this process, and return what it wrote of the benchmark."""
+    monkeypatch.setattr(sys, 'argv', [str(TOOL), *map(str, arguments), '--work-dir', str(work_dir)])
+    runpy.run_path(str(TOOL), run_name='__main__')
+    written = json.loads((work_dir / 'metrics.json').read_text(encoding='utf-8'))
+    (scores,) = written['results'].values()
+    return scores['score']
+
+
+def expected():
+    return json.loads((FOLDER / 'expected_scores.json').read_text(encoding='utf-8'))
+
+
+GROUPS = {
+    'all': '',
+    **{size: f'size={size}/' for size in ('small', 'medium', 'large')},
+    **{number: f'objects={number}/' for number in ('single', 'multiple')},
+}
+
+
+@needs_bench
+@pytest.mark.parametrize('sense', ['clockwise', 'counter_clockwise'])
+def test_referring(monkeypatch, tmp_path, sense):
+    scores = score(
+        monkeypatch,
+        tmp_path,
+        FOLDER / 'referring_predictions.jsonl',
+        *('--benchmark', 'referring', '--box-codec', 'earthdial'),
+        # As the published scorer reads boxes: 171 of the 3,441 boxes of the ground truth have a sign and are left out.
+        *('--cfg-options', f'box_codec.sense={sense}', 'box_codec.signed=False'),
+    )
+    counts = {'expressions': 'questions', 'predicted': 'predicted_boxes', 'ground_truth': 'true_boxes'}
+    for threshold, by_group in expected()['referring'][sense].items():
+        for group, values in by_group.items():
+            for name, value in values.items():
+                if name in counts:
+                    assert scores[f'{GROUPS[group]}{counts[name]}'] == value, (group, name)
+                else:
+                    found = 100 * scores[f'{GROUPS[group]}{name}@{threshold}']
+                    assert found == pytest.approx(value, abs=0.01), (threshold, group, name)
+
+
+@needs_bench
+def test_visual_question_answering(monkeypatch, tmp_path):
+    scores = score(
+        monkeypatch,
+        tmp_path,
+        FOLDER / 'rsvqa_lr_predictions.jsonl',
+        *('--benchmark', 'rsvqa_lrben', '--cfg-options', 'benchmarks.rsvqa_lrben.reader.categories=None'),
+    )
+    for category, values in expected()['rsvqa_lr'].items():
+        assert scores[f'category={category}/questions'] == values['n']
+        assert 100 * scores[f'category={category}/accuracy'] == pytest.approx(values['accuracy'], abs=0.01)
+
+
+@needs_bench
+def test_counts_are_left_out_of_visual_question_answering_as_the_benchmark_does(monkeypatch, tmp_path, capsys):
+    answers = FOLDER / 'rsvqa_lr_predictions.jsonl'
+    scores = score(monkeypatch, tmp_path, answers, '--benchmark', 'rsvqa_lrben')
+    values = expected()['rsvqa_lr']
+    assert scores['questions'] == sum(values[category]['n'] for category in ('comp', 'presence', 'rural_urban'))
+    assert f'{values["count"]["n"]} lines of a kind that the benchmark leaves out' in capsys.readouterr().out
+
+
+@needs_bench
+def test_scene_classification(monkeypatch, tmp_path):
+    scores = score(monkeypatch, tmp_path, FOLDER / 'aid_predictions.jsonl', '--benchmark', 'aid')
+    assert scores['questions'] == expected()['aid']['n']
+    assert 100 * scores['accuracy'] == pytest.approx(expected()['aid']['accuracy'], abs=0.01)
+
+
+@needs_bench
+def test_region_captions(monkeypatch, tmp_path):
+    pytest.importorskip('rouge_score')
+    scores = score(
+        monkeypatch,
+        tmp_path,
+        FOLDER / 'region_caption_predictions.jsonl',
+        *('--benchmark', 'region_caption', '--box-codec', 'earthdial'),
+        *('--cfg-options', "benchmarks.region_caption.metrics=[{'type': 'Captions', 'measures': ['rouge']}]"),
+    )
+    values = expected()['region_caption']
+    assert scores['questions'] == values['n']
+    for name in ('rouge1', 'rougeL'):
+        assert 100 * scores[name] == pytest.approx(values[name], abs=0.01)
