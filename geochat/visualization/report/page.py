@@ -27,7 +27,7 @@ LONGEST_WORDS = 400
 
 MOST_SLIPS = 5
 
-MOST_PROBLEMS = 100
+MOST_PROBLEMS = 20
 """What was wrong with questions and answers is listed up to this number."""
 
 MOST_GROUPS_ACROSS = 6

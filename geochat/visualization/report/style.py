@@ -68,7 +68,10 @@ article dd { display: -webkit-box; -webkit-box-orient: vertical; -webkit-line-cl
   h2, h3 { break-after: avoid; }
   .wide { overflow: visible; }
   .notes ul { max-height: none; }
-  .gallery { grid-template-columns: repeat(3, 1fr); }
+  .gallery { grid-template-columns: repeat(4, 1fr); gap: 0.5rem; }
+  table { font-size: 9px; }
+  th, td { padding: 0.15rem 0.35rem; }
+  th { white-space: normal; }
   .key, article img { print-color-adjust: exact; -webkit-print-color-adjust: exact; }
   details::details-content { content-visibility: visible; block-size: auto; }
 }
