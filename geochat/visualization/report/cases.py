@@ -1,5 +1,6 @@
 """What the report knows of one answer: a line of ``predictions.jsonl``, checked."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -23,6 +24,7 @@ class Case:
         boxes: (N, 5) predicted boxes in pixels, radians clockwise; None for a task without boxes.
         labels: A word for each predicted box, or none at all.
         true_boxes: (M, 5) true boxes; None for a task without boxes.
+        true_labels: The class of each true box, or none at all.
         true_texts: The answers that are right; empty if the truth is boxes alone.
         malformed: Whether the answer is not of the form that the task asks for.
         diagnostics: Codes of what the box codec complained of.
@@ -41,6 +43,7 @@ class Case:
     boxes: np.ndarray | None = None
     labels: tuple[str, ...] = ()
     true_boxes: np.ndarray | None = None
+    true_labels: tuple[str, ...] = ()
     true_texts: tuple[str, ...] = ()
     malformed: bool = False
     diagnostics: tuple[str, ...] = ()
@@ -75,6 +78,7 @@ def read_case(row: Mapping[str, Any]) -> Case:
         boxes=_boxes(row.get('boxes'), 'boxes'),
         labels=tuple(map(str, _field(row, 'labels', Sequence, ()))),
         true_boxes=_boxes(truth.get('boxes'), 'truth.boxes'),
+        true_labels=tuple(map(str, _field(truth, 'labels', Sequence, ()))),
         true_texts=(true_text,) if isinstance(true_text, str) else tuple(map(str, true_text)),
         malformed=bool(row.get('malformed', False)),
         diagnostics=tuple(map(str, _field(row, 'diagnostics', Sequence, ()))),
@@ -105,8 +109,10 @@ def _image_size(value: Any) -> tuple[int, int] | None:
         return None
     try:
         width, height = (int(side) for side in value)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         raise ValueError(f"'image_size' is a width and a height, not {value!r}") from error
+    if width < 1 or height < 1:
+        raise ValueError(f"'image_size' is not positive: {value!r}")
     return width, height
 
 
@@ -125,7 +131,8 @@ def _boxes(value: Any, name: str) -> np.ndarray | None:
 
 
 def _numbers(values: Mapping[str, Any]) -> dict[str, float]:
-    return {str(name): float(value) for name, value in values.items() if isinstance(value, bool | int | float)}
+    numbers = {str(name): float(value) for name, value in values.items() if isinstance(value, bool | int | float)}
+    return {name: value for name, value in numbers.items() if math.isfinite(value)}
 
 
 def _log_prob(value: Any) -> float | None:
@@ -133,8 +140,21 @@ def _log_prob(value: Any) -> float | None:
 
 
 def overlap_tables(cases: Sequence[Case]) -> list[np.ndarray | None]:
-    """Return the overlap (exact rotated IoU) of each predicted box with each true one: (N, M), None without boxes."""
-    return [pairwise_rotated_iou(case.boxes, case.true_boxes) if case.has_boxes else None for case in cases]
+    """Return the overlap (exact rotated IoU) of each predicted box with each true one: (N, M), None without boxes.
+
+    Boxes of different classes overlap by nothing.
+    """
+    return [
+        _same_class(case) * pairwise_rotated_iou(case.boxes, case.true_boxes) if case.has_boxes else None
+        for case in cases
+    ]
+
+
+def _same_class(case: Case) -> np.ndarray:
+    """Tell which predicted box (N) has the class of which true one (M); all have where classes are not told."""
+    if len(case.true_labels) != len(case.true_boxes) or len(case.labels) != len(case.boxes):
+        return np.ones((len(case.boxes), len(case.true_boxes)), dtype=bool)
+    return np.array(case.labels, dtype=object)[:, None] == np.array(case.true_labels, dtype=object)
 
 
 def quality(case: Case, iou: np.ndarray | None) -> float:

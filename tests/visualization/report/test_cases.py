@@ -44,7 +44,7 @@ def test_a_whole_line():
             'malformed': True,
             'diagnostics': ['degenerate'],
             'groups': {'size': 'small'},
-            'scores': {'right': True, 'comment': 'none'},
+            'scores': {'right': True, 'comment': 'none', 'strange': float('nan')},
             'log_prob': -1.5,
         }
     )
@@ -65,6 +65,8 @@ def test_a_whole_line():
         ({**ROW, 'truth': 'yes'}, "'truth' has another form: 'yes'"),
         ({**ROW, 'images': 'a.png'}, "'images' has another form"),
         ({**ROW, 'image_size': [3]}, r"'image_size' is a width and a height, not \[3\]"),
+        ({**ROW, 'image_size': [0, 5]}, r"'image_size' is not positive: \[0, 5\]"),
+        ({**ROW, 'image_size': [float('inf'), 5]}, "'image_size' is a width and a height"),
         ({**ROW, 'boxes': [[1, 2, 3]]}, "'boxes' is a list of boxes of five numbers"),
         ({**ROW, 'boxes': [[1, 2, 3, 4, 5], [1]]}, "'boxes' is a list of boxes of five numbers"),
         ({**ROW, 'truth': {'boxes': [['a'] * 5]}}, "'truth.boxes' is a list of boxes of five numbers"),
@@ -92,6 +94,16 @@ def test_a_box_too_many_or_too_few_costs():
     assert rate(boxed([left], [left, right])) == pytest.approx(0.5)
     assert rate(boxed([], [left])) == 0
     assert rate(boxed([], [])) == 1
+
+
+def test_boxes_of_another_class_are_not_found():
+    box = [5, 5, 4, 4, 0]
+    row = {**ROW, 'boxes': [box, box], 'labels': ['ship', 'plane']}
+    found = read_case({**row, 'truth': {'boxes': [box], 'labels': ['plane']}})
+    assert table(found).tolist() == [[0], [pytest.approx(1)]]
+    assert rate(read_case({**row, 'truth': {'boxes': [box], 'labels': ['car']}})) == 0
+    assert rate(read_case({**row, 'truth': {'boxes': [box]}})) == pytest.approx(0.5)
+    assert table(read_case({**row, 'boxes': [], 'labels': [], 'truth': {'boxes': [], 'labels': []}})).shape == (0, 0)
 
 
 def test_words_are_rated_by_what_the_metrics_tell():
