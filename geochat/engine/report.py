@@ -20,6 +20,9 @@ MOST_NOTED = 10
 
 DEFAULT_NUM_CASES = 4
 
+_UNBUILDABLE = (OSError, KeyError, TypeError, ValueError)
+"""What building a part raises where its settings, or the files they name, are wrong."""
+
 
 def write_report(
     run_dir: str | Path,
@@ -57,12 +60,13 @@ def write_report(
         notes.append(f'{folder / RUN_CARD}: the config is not an object and was left out')
         config = {}
     metrics = _read_object(folder / METRICS, notes)
+    asked_boxes = _asked_boxes(config, notes)
     parts = []
     for name, answers in cases.items():
         scores = _scores(name, metrics, card, config)
         if metrics and not scores.scores:
             notes.append(f'{folder / METRICS} has no scores of {name}')
-        parts.append(_part(scores, answers, config, notes))
+        parts.append(_part(scores, answers, config, asked_boxes, notes))
     title = f'GeoChat: {folder.resolve().name}'
     page = render(Report(title, parts, card=card, notes=notes), num_cases, progress)
     path = folder / 'report.html' if output is None else Path(output)
@@ -168,7 +172,13 @@ def _problems(values: Any) -> tuple[str, ...]:
     return tuple(f'{problem.get("place")}: {problem.get("message")}' for problem in map(_mapping, problems) if problem)
 
 
-def _part(scores: BenchmarkScores, cases: Sequence[Case], config: Mapping[str, Any], notes: list[str]) -> BenchmarkPart:
+def _part(
+    scores: BenchmarkScores,
+    cases: Sequence[Case],
+    config: Mapping[str, Any],
+    asked_boxes: Callable[[Case], np.ndarray],
+    notes: list[str],
+) -> BenchmarkPart:
     """Put together what the page tells of a benchmark; a note says if it is not known where its pictures are."""
     load_picture = None
     settings = _at(_at(config, 'benchmarks', scores.name), 'reader', 'image_source')
@@ -177,14 +187,19 @@ def _part(scores: BenchmarkScores, cases: Sequence[Case], config: Mapping[str, A
     else:
         try:
             load_picture = TRANSFORMS.build(dict(settings)).load
-        except (OSError, KeyError, TypeError, ValueError) as error:
+        except _UNBUILDABLE as error:
             notes.append(f'{scores.name}: its pictures are not shown: {error}')
-    return BenchmarkPart(scores, cases, load_picture, _asked_boxes(config))
+    return BenchmarkPart(scores, cases, load_picture, asked_boxes)
 
 
-def _asked_boxes(config: Mapping[str, Any]) -> Callable[[Case], np.ndarray]:
+def _asked_boxes(config: Mapping[str, Any], notes: list[str]) -> Callable[[Case], np.ndarray]:
     """Return what reads the boxes that a question speaks of, in the run's box language."""
-    if not config.get('box_codec'):
+    settings = _mapping(config.get('box_codec'))
+    if not settings:
         return no_boxes
-    codec = BOX_CODECS.build(dict(config['box_codec']))
+    try:
+        codec = BOX_CODECS.build(dict(settings))
+    except _UNBUILDABLE as error:
+        notes.append(f'boxes that questions speak of are not shown: {error}')
+        return no_boxes
     return lambda case: no_boxes(case) if case.image_size is None else codec.decode(case.prompt, case.image_size).boxes

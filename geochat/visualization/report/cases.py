@@ -67,7 +67,6 @@ def read_case(row: Mapping[str, Any]) -> Case:
     if not isinstance(row, Mapping):
         raise ValueError(f'a line is an object, not {type(row).__name__}')
     truth = _field(row, 'truth', Mapping, {})
-    true_text = truth.get('text', ())
     return Case(
         id=str(_needed(row, 'id')),
         prompt=str(_needed(row, 'prompt')),
@@ -79,7 +78,7 @@ def read_case(row: Mapping[str, Any]) -> Case:
         labels=tuple(map(str, _field(row, 'labels', Sequence, ()))),
         true_boxes=_boxes(truth.get('boxes'), 'truth.boxes'),
         true_labels=tuple(map(str, _field(truth, 'labels', Sequence, ()))),
-        true_texts=(true_text,) if isinstance(true_text, str) else tuple(map(str, true_text)),
+        true_texts=_true_texts(truth),
         malformed=bool(row.get('malformed', False)),
         diagnostics=tuple(map(str, _field(row, 'diagnostics', Sequence, ()))),
         groups={str(kind): str(name) for kind, name in _field(row, 'groups', Mapping, {}).items()},
@@ -116,12 +115,17 @@ def _image_size(value: Any) -> tuple[int, int] | None:
     return width, height
 
 
+def _true_texts(truth: Mapping[str, Any]) -> tuple[str, ...]:
+    text = truth.get('text')
+    return (text,) if isinstance(text, str) else tuple(map(str, _field(truth, 'text', Sequence, ())))
+
+
 def _boxes(value: Any, name: str) -> np.ndarray | None:
     if value is None:
         return None
     try:
         boxes = np.array(value, dtype=np.float64)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         raise ValueError(f'{name!r} is a list of boxes of five numbers') from error
     if boxes.size == 0:
         return np.zeros((0, 5))

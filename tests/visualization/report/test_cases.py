@@ -63,6 +63,8 @@ def test_a_whole_line():
         ([], 'a line is an object, not list'),
         ({'id': 'a', 'prompt': 'x'}, "there is no 'answer'"),
         ({**ROW, 'truth': 'yes'}, "'truth' has another form: 'yes'"),
+        ({**ROW, 'truth': {'text': 3}}, "'text' has another form: 3"),
+        ({**ROW, 'boxes': [[10**400] * 5]}, "'boxes' is a list of boxes of five numbers"),
         ({**ROW, 'images': 'a.png'}, "'images' has another form"),
         ({**ROW, 'image_size': [3]}, r"'image_size' is a width and a height, not \[3\]"),
         ({**ROW, 'image_size': [0, 5]}, r"'image_size' is not positive: \[0, 5\]"),
