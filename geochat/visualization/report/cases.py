@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from geochat.evaluation.functional import exact_match, pairwise_rotated_iou
+from geochat.evaluation.functional import exact_match, overlap_tables
 
 
 @dataclass(frozen=True, eq=False)
@@ -143,15 +143,14 @@ def _log_prob(value: Any) -> float | None:
     return float(value) if isinstance(value, int | float) else None
 
 
-def overlap_tables(cases: Sequence[Case]) -> list[np.ndarray | None]:
+def overlaps(cases: Sequence[Case]) -> list[np.ndarray | None]:
     """Return the overlap (exact rotated IoU) of each predicted box with each true one: (N, M), None without boxes.
 
     Boxes of different classes overlap by nothing.
     """
-    return [
-        _same_class(case) * pairwise_rotated_iou(case.boxes, case.true_boxes) if case.has_boxes else None
-        for case in cases
-    ]
+    boxed = [case for case in cases if case.has_boxes]
+    tables = iter(overlap_tables([case.boxes for case in boxed], [case.true_boxes for case in boxed]))
+    return [_same_class(case) * next(tables) if case.has_boxes else None for case in cases]
 
 
 def _same_class(case: Case) -> np.ndarray:
@@ -170,7 +169,7 @@ def quality(case: Case, iou: np.ndarray | None) -> float:
 
     Args:
         case: The answer.
-        iou: Its entry of :func:`overlap_tables`.
+        iou: Its entry of :func:`overlaps`.
     """
     if iou is not None:
         return float(partner_overlaps(iou).sum() / max(iou.shape)) if max(iou.shape) else 1.0

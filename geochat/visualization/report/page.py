@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image
 
 from geochat.visualization.report import plots
-from geochat.visualization.report.cases import Case, overlap_tables, quality
+from geochat.visualization.report.cases import Case, overlaps, quality
 from geochat.visualization.report.gallery import choose, data_uri, draw_case
 from geochat.visualization.report.scores import BenchmarkScores
 from geochat.visualization.report.statistics import (
@@ -172,14 +172,14 @@ def _summary(report: Report) -> str:
 
 def _section(part: BenchmarkPart, report: Report, num_cases: int, missing: list[str]) -> str:
     facts = ''.join(f'<dt>{escaped(name)}</dt><dd>{escaped(value)}</dd>' for name, value in part.scores.facts.items())
-    overlaps = overlap_tables(part.cases)
+    iou = overlaps(part.cases)
     tables = _protocol_table(part.scores) + ''.join(_group_tables(part.scores))
     pieces = [
         f'<dl class="facts">{facts}</dl>' if facts else '',
         _malformed(part.cases),
         _problems(part.scores.problems),
-        f'<div class="results"><div>{tables}</div>{_plots(part, overlaps)}</div>',
-        _gallery(part, overlaps, num_cases, missing),
+        f'<div class="results"><div>{tables}</div>{_plots(part, iou)}</div>',
+        _gallery(part, iou, num_cases, missing),
     ]
     return f'<section id="{_anchor(part)}"><h2>{escaped(part.scores.name)}</h2>{"".join(pieces)}</section>'
 
@@ -234,9 +234,9 @@ def _group_tables(scores: BenchmarkScores) -> Iterator[str]:
             yield f'<details><summary>{title}</summary>{_table(head, rows)}</details>'
 
 
-def _plots(part: BenchmarkPart, overlaps: Sequence[np.ndarray | None]) -> str:
+def _plots(part: BenchmarkPart, iou: Sequence[np.ndarray | None]) -> str:
     drawn = list(_group_plots(part.scores))
-    tables = [iou for iou in overlaps if iou is not None]
+    tables = [table for table in iou if table is not None]
     if tables:
         drawn.append(plots.overlap_histogram(true_box_overlaps(tables)))
         drawn.append(plots.threshold_curves(precision_and_recall(tables)))
@@ -266,8 +266,8 @@ def _group_plots(scores: BenchmarkScores) -> Iterator[str]:
             yield plots.group_bars(f'{base} by {kind}', values, bounds)
 
 
-def _gallery(part: BenchmarkPart, overlaps: Sequence[np.ndarray | None], num_cases: int, missing: list[str]) -> str:
-    qualities = [quality(case, iou) for case, iou in zip(part.cases, overlaps, strict=True)]
+def _gallery(part: BenchmarkPart, iou: Sequence[np.ndarray | None], num_cases: int, missing: list[str]) -> str:
+    qualities = [quality(case, table) for case, table in zip(part.cases, iou, strict=True)]
     chosen = choose(part.cases, qualities, num_cases)
     asked = {case.id: part.asked_boxes(case) for rated in chosen for case, _ in rated}
     pieces = []

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from geochat.visualization.report.statistics import OTHER, THRESHOLDS, Confusion
+from geochat.evaluation.functional import OTHER
+from geochat.visualization.report.statistics import THRESHOLDS, Confusion
 from geochat.visualization.report.text import plain
 
 if TYPE_CHECKING:
@@ -115,7 +116,7 @@ def confusion_matrix(table: Confusion) -> str:
         colored[..., :3] = [int(COLORS[0][start : start + 2], 16) / 255 for start in (1, 3, 5)]
         colored[..., 3] = shares[:, :columns] ** 0.7  # rare slips are to be seen
         axes.imshow(colored, interpolation='none', aspect='equal')
-        names = [_short(name) for name in (*table.classes, OTHER)]
+        names = [_short(name) for name in (*table.classes, f'({OTHER})')]
         axes.set_xticks(range(columns), names[:columns], rotation=90)
         axes.set_yticks(range(rows), names[:rows])
         axes.set(xlabel='answer', ylabel='truth')

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from geochat.evaluation.functional import match_boxes, normalize_text, share
+from geochat.evaluation import functional
+from geochat.evaluation.functional import count_boxes, grounding_scores, normalize_text
 from geochat.visualization.report.cases import Case, partner_overlaps
 
 THRESHOLDS = tuple(round(0.05 * step, 2) for step in range(1, 20))
@@ -15,16 +16,13 @@ THRESHOLDS = tuple(round(0.05 * step, 2) for step in range(1, 20))
 MOST_CLASSES = 64
 """More true answers than this are not taken for classes."""
 
-OTHER = '(other)'
-"""Name of the column of answers that are no class."""
-
 
 @dataclass(frozen=True, eq=False)
 class Confusion:
     """Which classes are taken for which.
 
     Attributes:
-        classes: Names of the true classes, sorted.
+        classes: Names of the true classes, sorted; numbers by value.
         counts: int64 array (C, C + 1): questions of each true class by the class of the answer; the last column counts
             answers that are none of the classes.
     """
@@ -57,18 +55,13 @@ def confusion(cases: Sequence[Case]) -> Confusion | None:
     """
     if not cases or any(len(case.true_texts) != 1 for case in cases):
         return None
-    truths = [normalize_text(case.true_texts[0], 'compact') for case in cases]
-    names = {}
-    for written, case in zip(truths, cases, strict=True):
-        names.setdefault(written, case.true_texts[0])
-    classes = sorted(names, key=_numbers_first)
-    if not 2 <= len(classes) <= min(MOST_CLASSES, len(cases) // 2):
+    truths = [case.true_texts[0] for case in cases]
+    # Captions are as many as questions: a table of them would fill the memory.
+    if not 2 <= len({normalize_text(truth, 'compact') for truth in truths}) <= min(MOST_CLASSES, len(cases) // 2):
         return None
-    index = {name: number for number, name in enumerate(classes)}
-    counts = np.zeros((len(classes), len(classes) + 1), dtype=np.int64)
-    for truth, case in zip(truths, cases, strict=True):
-        counts[index[truth], index.get(normalize_text(case.text, 'compact'), len(classes))] += 1
-    return Confusion(tuple(names[name] for name in classes), counts)
+    classes, counts = functional.confusion([case.text for case in cases], truths)
+    order = sorted(range(len(classes)), key=lambda place: _numbers_first(classes[place]))
+    return Confusion(tuple(classes[place] for place in order), counts[order][:, [*order, len(classes)]])
 
 
 def _numbers_first(name: str) -> tuple[bool, int, str]:
@@ -92,13 +85,9 @@ def precision_and_recall(tables: Sequence[np.ndarray]) -> dict[str, np.ndarray]:
     Args:
         tables: (N, M) for each answer: overlaps of predicted with true boxes.
     """
-    matched = [sum(len(match_boxes(iou, threshold)) for iou in tables) for threshold in THRESHOLDS]
-    predicted, truth = (sum(iou.shape[axis] for iou in tables) for axis in (0, 1))
-    return {
-        'precision': np.array([share(count, predicted) for count in matched]),
-        'recall': np.array([share(count, truth) for count in matched]),
-        'F1': np.array([share(2 * count, predicted + truth) for count in matched]),
-    }
+    scores = [grounding_scores(count_boxes(tables, threshold)) for threshold in THRESHOLDS]
+    names = {'precision': 'precision', 'recall': 'recall', 'F1': 'f1'}
+    return {name: np.array([values[score] for values in scores]) for name, score in names.items()}
 
 
 def diagnostics(cases: Sequence[Case]) -> list[tuple[str, int]]:

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from geochat.visualization.report.cases import overlap_tables, partner_overlaps, quality, read_case
+from geochat.visualization.report.cases import overlaps, partner_overlaps, quality, read_case
 
 ROW = {'id': 'a', 'prompt': 'Where is it?', 'answer': 'There.'}
 
@@ -18,7 +18,7 @@ def boxed(predicted, true):
 
 
 def table(case):
-    return overlap_tables([case])[0]
+    return overlaps([case])[0]
 
 
 def rate(case):

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from geochat.visualization.report.cases import overlap_tables, read_case
+from geochat.visualization.report.cases import overlaps, read_case
 from geochat.visualization.report.statistics import (
     THRESHOLDS,
     confusion,
@@ -58,7 +58,7 @@ def test_other_answers_are_no_classes(cases):
 def test_precision_and_recall_by_hand():
     box, half = [5, 5, 10, 10, 0], [10 / 3 + 5, 5, 10, 10, 0]  # moved by a third: overlap (2/3) / (4/3) = 0.5
     cases = [boxed([half, [90, 90, 4, 4, 0]], [box]), boxed([], [box, [50, 50, 4, 4, 0]])]
-    tables = overlap_tables(cases)
+    tables = overlaps(cases)
     curves = precision_and_recall(tables)
     at = dict(zip(THRESHOLDS, zip(*curves.values(), strict=True), strict=True))
     assert at[0.5] == pytest.approx((1 / 2, 1 / 3, 2 / 5))
