@@ -25,6 +25,12 @@ from geochat.visualization.report.text import escaped
 LONGEST_WORDS = 400
 """Characters of a question or an answer in the gallery."""
 
+LARGEST_BLANK = 4096
+"""Longest side in pixels of a picture that is not there, up to which boxes are shown on grey ground in its place."""
+
+MOST_TOLD = 3
+"""Scores of a single answer that stand beside it; those of other protocols only if there are no others."""
+
 MOST_SLIPS = 5
 
 MOST_PROBLEMS = 20
@@ -289,8 +295,9 @@ def _case_card(part: BenchmarkPart, case: Case, rating: float, asked: np.ndarray
         for name, value in words.items()
         if value
     )
-    told = case.scores or {'overlap' if case.has_boxes else 'right': rating}
-    scores = ', '.join(f'{escaped(name)} {value:.3g}' for name, value in told.items())
+    told = {name: value for name, value in case.scores.items() if '/' not in name} or case.scores
+    shown = list(told.items())[:MOST_TOLD] or [('overlap' if case.has_boxes else 'right', rating)]
+    scores = ', '.join(f'{escaped(name)} {round(value, 3) + 0:g}' for name, value in shown)  # + 0: no minus zero
     flag = ' <b class="flag">malformed</b>' if case.malformed else ''
     head = f'<p class="head"><span>{escaped(case.id, 60)}</span> <span>{scores}{flag}</span></p>'
     return f'<article>{_picture(part, case, asked, missing)}{head}<dl>{lines}</dl></article>'
@@ -304,19 +311,23 @@ def _truth(case: Case) -> str:
 
 
 def _picture(part: BenchmarkPart, case: Case, asked: np.ndarray, missing: list[str]) -> str:
-    if not case.images:
-        return ''
-    name = case.images[0]
-    if part.load_picture is None:
-        return f'<p class="no-picture">{escaped(name, 80)}</p>'
-    try:
-        image = part.load_picture(name)
-    except (OSError, ValueError) as error:
-        missing.append(f'{part.scores.name}, {case.id}: the picture cannot be shown: {error}')
-        return f'<p class="no-picture">{escaped(name, 80)} cannot be shown</p>'
+    """Return the picture of an answer; its boxes on grey ground where there is none."""
+    name = case.images[0] if case.images else ''
+    image, remark = None, escaped(name, 80)
+    if name and part.load_picture is not None:
+        try:
+            image, remark = part.load_picture(name), ''
+        except (OSError, ValueError) as error:
+            missing.append(f'{part.scores.name}, {case.id}: the picture cannot be shown: {error}')
+            remark = f'{remark} cannot be shown'
+    if image is None:
+        if not case.has_boxes or case.image_size is None or max(case.image_size) > LARGEST_BLANK:
+            return f'<p class="no-picture">{remark}</p>' if remark else ''
+        image, remark = Image.new('RGB', case.image_size, (128, 128, 128)), remark or 'no picture'
     drawing, is_cut_out = draw_case(image, case, asked)
-    note = '<p class="legend">cut-out</p>' if is_cut_out else ''
-    return f'<img src="{data_uri(drawing)}" alt="{escaped(name, 80)}" loading="lazy">{note}'
+    remarks = ', '.join(filter(None, (remark, 'cut-out' if is_cut_out else '')))
+    legend = f'<p class="legend">{remarks}</p>' if remarks else ''
+    return f'<img src="{data_uri(drawing)}" alt="{escaped(name, 80)}">{legend}'
 
 
 def _card(card: Mapping[str, object]) -> str:

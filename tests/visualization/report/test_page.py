@@ -113,8 +113,23 @@ def test_what_it_tells():
 def test_a_missing_picture_is_named_and_the_rest_is_shown():
     page = page_of(REFER)
     assert page.notes == ('referring, wrong: the picture cannot be shown: the picture gone.png does not exist',)
-    assert page.html.count('<img ') == 2
+    assert page.html.count('<img ') == 3  # the boxes of the missing one are shown on grey ground
     assert 'gone.png cannot be shown' in page.html
+
+
+def test_boxes_are_shown_without_pictures_too():
+    few = [refer('a', [30, 30, 20, 10, 0.0]), refer('b', [30, 30, 20, 10, 0.0], image_size=None)]
+    few += [refer('c', [10, 10, 4, 4, 0.0], image_size=[10**6, 10**6], images=[]), scene('d', 'x', 'y')]
+    page = page_of(BenchmarkPart(BenchmarkScores('a'), few))
+    assert page.html.count('<img ') == 1
+    assert page.html.count('<article>') == 4
+    assert not page.notes
+
+
+def test_few_scores_stand_beside_an_answer():
+    scores = {'iou': -0.0, 'f1@0.25': 0.51, 'f1@0.5': 1e-18, 'more': 1, 'earthdial/iou': 0.75}
+    page = page_of(BenchmarkPart(BenchmarkScores('a'), [refer('x', [30, 30, 20, 10, 0.0], scores=scores)]))
+    assert '>iou 0, f1@0.25 0.51, f1@0.5 0<' in page.html
 
 
 def test_a_models_words_are_words():
