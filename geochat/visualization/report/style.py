@@ -55,10 +55,9 @@ article img { display: block; width: 100%; height: auto; max-height: 32rem; obje
 article dl, article .head, article .legend { padding: 0 0.75rem; }
 article dl { padding-bottom: 0.6rem; font-size: 0.85rem; }
 article dd { display: -webkit-box; -webkit-box-orient: vertical; -webkit-line-clamp: 4; overflow: hidden; }
-.head { display: flex; justify-content: space-between; gap: 0.5rem; margin: 0.4rem 0; font-size: 0.85rem; }
-.head span:first-child { flex: 1 1 40%; }
+.head { display: flex; flex-wrap: wrap; gap: 0 0.5rem; margin: 0.4rem 0; font-size: 0.85rem; }
 .head span { min-width: 0; overflow-wrap: anywhere; }
-.head span + span { text-align: right; }
+.head span + span { flex: 1 1 auto; text-align: right; }
 .no-picture { margin: 0; padding: 2rem 0.75rem; text-align: center; color: var(--faint); background: var(--line); }
 .flag { color: var(--warning); }
 .key { display: inline-block; width: 0.8em; height: 0.8em; border: 1px solid #000; margin: 0 0.35em 0 0.75em; }
