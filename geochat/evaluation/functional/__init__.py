@@ -1,7 +1,12 @@
 """The arithmetic of the metrics: pure functions on arrays and texts."""
 
 from geochat.evaluation.functional.averages import macro_average
-from geochat.evaluation.functional.bootstrap import RESAMPLES, Resamples, percentile_interval, resampled_ratios
+from geochat.evaluation.functional.bootstrap import (
+    RESAMPLES,
+    Resamples,
+    percentile_interval,
+    resampled_ratios,
+)
 from geochat.evaluation.functional.captions import (
     bleu,
     bleu_counts,
@@ -63,8 +68,10 @@ from geochat.evaluation.functional.rotated_iou import (
 )
 from geochat.evaluation.functional.text import (
     NORMALIZATIONS,
+    OTHER,
     as_texts,
     closest_class,
+    confusion,
     exact_match,
     geochat_match,
     is_part_of_truth,
@@ -84,6 +91,7 @@ __all__ = [
     'COCO_THRESHOLDS',
     'GROUNDING_PROTOCOLS',
     'NORMALIZATIONS',
+    'OTHER',
     'RESAMPLES',
     'VOC07_LEVELS',
     'BoxChange',
@@ -111,6 +119,7 @@ __all__ = [
     'closest_class',
     'coco_rankings',
     'coco_rouge',
+    'confusion',
     'confusion_counts',
     'count_boxes',
     'count_detections',

@@ -30,6 +30,9 @@ _SMALL_NUMBERS = (
 
 _TENS = ('twenty', 'thirty', 'forty', 'fifty', 'sixty', 'seventy', 'eighty', 'ninety')
 
+OTHER = 'other'
+"""Column of :func:`confusion` for answers that are none of the classes."""
+
 
 def words(text: str) -> list[str]:
     """Return the words and numbers of a text in lower case, without punctuation.
@@ -202,3 +205,29 @@ def read_number(text: str) -> float | None:
             unit = _SMALL_NUMBERS.index(second) if second in _SMALL_NUMBERS[1:10] else 0
             return float(10 * (_TENS.index(first) + 2) + unit)
     return None
+
+
+def confusion(
+    answers: Sequence[str], truths: Sequence[str], normalization: str = 'compact'
+) -> tuple[list[str], np.ndarray]:
+    """Count which class was taken for which.
+
+    Args:
+        answers: N answers.
+        truths: The N true classes.
+        normalization: One of :data:`NORMALIZATIONS`, applied to both sides.
+
+    Returns:
+        The K classes that are true of some question, sorted, as they are written where they come first; and an int64
+        array (K, K + 1): questions of the row's class that were answered with the column's. The last column counts
+        answers that are none of the K classes (:data:`OTHER`).
+    """
+    spelling: dict[str, str] = {}
+    for truth in truths:
+        spelling.setdefault(normalize_text(truth, normalization), truth)
+    places = {key: place for place, key in enumerate(sorted(spelling, key=spelling.__getitem__))}
+    counts = np.zeros((len(places), len(places) + 1), dtype=np.int64)
+    for answer, truth in zip(answers, truths, strict=True):
+        column = places.get(normalize_text(answer, normalization), len(places))
+        counts[places[normalize_text(truth, normalization)], column] += 1
+    return [spelling[key] for key in places], counts

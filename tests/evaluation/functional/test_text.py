@@ -5,6 +5,7 @@ import pytest
 
 from geochat.evaluation.functional import (
     closest_class,
+    confusion,
     exact_match,
     geochat_match,
     is_part_of_truth,
@@ -141,6 +142,14 @@ def test_lhrs_takes_every_answer_for_a_class():
 )
 def test_numbers_are_read_from_digits_or_words(text, number):
     assert read_number(text) == number
+
+
+def test_confusion_counts_what_was_taken_for_what():
+    classes, counts = confusion(
+        ['port', 'Air Port.', 'beach', 'a beach', ''], ['Port', 'Airport', 'Port', 'Beach', 'airport']
+    )
+    assert classes == ['Airport', 'Beach', 'Port']
+    np.testing.assert_array_equal(counts, [[1, 0, 0, 1], [0, 0, 0, 1], [0, 1, 1, 0]])
 
 
 def test_macro_average_weighs_kinds_alike():
