@@ -31,6 +31,7 @@ CORE = [
     'nltk>=3.8',
     'rouge-score>=0.1.2',
     'pycocoevalcap>=1.2',
+    'pycocotools>=2.0.7',
     'terminaltables>=3.1',
     'tqdm>=4.66',
     'tensorboard>=2.16',
