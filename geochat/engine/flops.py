@@ -45,7 +45,7 @@ PEAK_FLOPS = {
     'RTX 4090': 165e12,
     'RTX 3090': 71e12,
     'MI300X': 1307e12,
-    'MI250X': 383e12,
+    'MI250X': 191.5e12,  # of one of its two dies, each of which is a device
 }
 """Operations a second of dense 16-bit matrix products with 32-bit sums, by a part of the device's name.
 
