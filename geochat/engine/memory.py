@@ -23,6 +23,7 @@ from torch.utils._pytree import tree_leaves
 
 from geochat.engine.config import ConfigError
 from geochat.engine.link import link_parts
+from geochat.models.llms.hf_causal_lm import last_mlp
 from geochat.registry import MODELS
 
 MAX_LIVE_PARAMETERS = 10**9
@@ -214,7 +215,7 @@ def peak_activations(model: nn.Module, records: int, text_tokens: int, supervise
     positions, ids = torch.empty(records, length, **numbers), torch.empty(records, text_tokens, **numbers)
     targets = torch.empty(records * supervised, **numbers)
     memory = LiveMemory([*model.parameters(), *model.buffers()])
-    with _gradients_dropped(model), fused_attention(), memory:
+    with _gradients_dropped(model), _last_mlp_on(llm.model, supervised, length), fused_attention(), memory:
         pixels = torch.empty(records, 3, size, size, dtype=weight.dtype, device=weight.device)
         states = torch.cat([model.projector(encoder(pixels)), llm.embed(ids)], dim=1)
         decoder = llm.model.get_decoder()
@@ -224,6 +225,29 @@ def peak_activations(model: nn.Module, records: int, text_tokens: int, supervise
         states = states[:, :supervised].reshape(records * supervised, -1)
         nn.functional.cross_entropy(llm.logits(states), targets, reduction='sum').backward()
     return memory.peak
+
+
+@contextlib.contextmanager
+def _last_mlp_on(llm: nn.Module, tokens: int, length: int) -> Iterator[None]:
+    """Let the last layer's MLP run on the first tokens of rows of a length, as it does in training on as many others.
+
+    Which ones these are is a matter of numbers, which the meta device has not.
+    """
+
+    def select(_: nn.Module, inputs: tuple[torch.Tensor]) -> tuple[torch.Tensor]:
+        return (inputs[0][:, :tokens].contiguous(),)
+
+    def put_back(_: nn.Module, inputs: tuple[torch.Tensor], output: torch.Tensor) -> torch.Tensor:
+        return torch.cat([output, output.new_zeros(len(output), length - tokens, output.shape[-1])], dim=1)
+
+    hooks = []
+    if (mlp := last_mlp(llm)) is not None:
+        hooks = [mlp.register_forward_pre_hook(select), mlp.register_forward_hook(put_back)]
+    try:
+        yield
+    finally:
+        for hook in hooks:
+            hook.remove()
 
 
 @contextlib.contextmanager
