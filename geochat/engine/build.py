@@ -58,7 +58,8 @@ def build_runner(
 
     Raises:
         FileNotFoundError: If the config or the weights are not there.
-        ConfigError: If a key or a part is unknown, the work directory cannot be written, or there is nothing to resume.
+        ConfigError: If a key or a part is unknown, the work directory cannot be written, or there is nothing to resume
+            or to train.
     """
     from geochat.engine.run_checkpoint import check_resumable
     from geochat.engine.runner import GeoChatFlexibleRunner, GeoChatRunner
@@ -78,6 +79,8 @@ def build_runner(
     if resume:
         check_resumable(cfg.work_dir)
     runner = (GeoChatFlexibleRunner if cfg.get('strategy') else GeoChatRunner).from_cfg(cfg)
+    if training and not any(weight.requires_grad for weight in runner.model.parameters()):
+        raise ConfigError('nothing is trained: every part of the model is frozen')
     prepare_data(cfg)
     if cfg.get('test_after_training') or not training:
         # The loop is built now, so that a benchmark that cannot run is known before hours of training.

@@ -167,6 +167,11 @@ def test_a_strategy_does_not_test(tmp_path):
         build_runner(cfg)
 
 
+def test_a_model_that_is_frozen_throughout_is_refused(tmp_path):
+    with pytest.raises(ConfigError, match='nothing is trained'):
+        build_runner(small_run(tmp_path), {'llm.frozen': True, 'model.frozen_projector': True})
+
+
 def test_a_strategy_needs_no_settings_of_the_environment(tmp_path):
     cfg = small_run(tmp_path, strategy={'type': 'DeepSpeedStrategy', 'zero_stage': 1})
     assert 'env_cfg' not in cfg
