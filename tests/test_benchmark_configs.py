@@ -12,7 +12,7 @@ CONFIG = Path(__file__).parents[1] / 'configs' / 'geochat_7b.py'
 NAMES = (
     *('aid', 'ucmerced', 'rsvqa_lrben', 'rsvqa_hrben', 'referring', 'region_caption', 'grounding_description'),
     *('vrsbench_caption', 'vrsbench_referring', 'vrsbench_vqa', 'dior_rsvg', 'opt_rsvg', 'rsvg', 'rrsis_d'),
-    *('rsicd_caption', 'nwpu_caption', 'whu_rs19', 'fit_rsrc', 'geobench_vlm', 'vhm_honesty'),
+    *('rsicd_caption', 'nwpu_caption', 'whu_rs19', 'fit_rsrc', 'geobench_vlm', 'vhm_honesty', 'dota', 'dior_r'),
 )
 UNSCORED = {'grounding_description': {'acc@0.5', 'acc@0.25'}}
 """Published figures that the public files do not suffice to compute."""
@@ -56,6 +56,14 @@ def test_the_true_answers_of_a_benchmark_are_right(cfg, folder, name, monkeypatc
             assert scores[score] == pytest.approx(1, abs=1e-3), score
     lacking = {score for score in benchmark.published if score not in scores and needs_no_java(score)}
     assert lacking == UNSCORED.get(name, set())
+
+
+def test_a_missing_file_is_named_with_where_to_get_it(cfg, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in NAMES:
+        with pytest.raises(FileNotFoundError, match=r'data/.* does not exist') as error:
+            build_benchmarks(cfg.benchmarks, cfg.task_prompts, cfg.box_codec, [name])
+        assert str(error.value).endswith(f'; where to get it: {cfg.benchmarks[name].source}')
 
 
 def needs_no_java(score):

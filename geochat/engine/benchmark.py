@@ -297,7 +297,7 @@ def build_available(
     for name, settings in benchmarks.items():
         try:
             built.append(build_benchmark(name, settings, task_prompts, codec))
-        except (FileNotFoundError, NotADirectoryError) as error:
+        except FileNotFoundError as error:
             missing[name] = str(error)
     if not built:
         reasons = '; '.join(f'{name}: {reason}' for name, reason in missing.items())
@@ -320,12 +320,23 @@ def build_benchmark(
         task_prompts: Settings of the task prompt templates by task.
         codec: The box codec.
         questions: What takes its reader's place; None builds the reader.
+
+    Raises:
+        FileNotFoundError: If a file or folder of it is not there; the message also says where to get it.
     """
-    reader = DATASETS.build(dict(settings['reader'])) if questions is None else questions
+    reader = _build_reader(settings) if questions is None else questions
     task = _build_task(settings['task'], task_prompts)
     metrics = [METRICS.build(dict(metric)) for metric in settings['metrics']]
     further = {key: settings[key] for key in OPTIONAL_BENCHMARK_KEYS if key in settings}
     return Benchmark(name, reader, task, codec, metrics, **further)
+
+
+def _build_reader(settings: Mapping[str, Any]) -> 'BenchmarkReader':
+    try:
+        return DATASETS.build(dict(settings['reader']))
+    except (FileNotFoundError, NotADirectoryError) as error:
+        source = f'; where to get it: {settings["source"]}' if settings.get('source') else ''
+        raise FileNotFoundError(f'{error}{source}') from error
 
 
 def check_names(benchmarks: Mapping[str, Any], names: Sequence[str]) -> None:

@@ -5,6 +5,7 @@ from mmengine.config import read_base
 with read_base():
     from .captions import benchmarks as _captions
     from .choices import benchmarks as _choices
+    from .detection import benchmarks as _detection
     from .geochat_bench import benchmarks as _geochat_bench
     from .honesty import benchmarks as _honesty
     from .scene_folders import benchmarks as _scene_folders
@@ -19,4 +20,5 @@ benchmarks = {
     **_scene_folders,
     **_choices,
     **_honesty,
+    **_detection,
 }

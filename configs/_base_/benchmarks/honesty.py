@@ -14,6 +14,6 @@ benchmarks = dict(
             image_source=dict(type=ImageFolder, root='data/VHM_Eval/datasets_eval'),
         ),
         task='vqa',
-        metrics=[dict(type=Honesty)],
+        metrics=[dict(type=Honesty), dict(type=Honesty, protocol='rsevalkit')],
     ),
 )
