@@ -44,7 +44,7 @@ class Benchmark:
         headline: Names of the scores that get an interval; None: those that are shown.
         version: Changed whenever the same answers would get other figures.
         source: Where the files come from, in a line.
-        published: Figures that GeoChat's authors published, by the name of the score, in its unit.
+        published: Figures published for GeoChat-7B, by the name of the score, in its unit.
         scoring: One of :data:`SCORING`.
 
     Attributes:

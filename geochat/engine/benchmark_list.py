@@ -36,5 +36,6 @@ def _presence(reader: Mapping[str, Any]) -> str:
     """Tell which of the files and folders are missing that the settings of a reader name."""
     named = [value for key, value in reader.items() if value and (key.endswith('_file') or key == 'annotations')]
     pictures = reader.get('image_source', {}).get('root')
-    missing = [path for path in (*named, *([pictures] if pictures else [])) if not Path(path).exists()]
+    there = dict.fromkeys((*named, *([pictures] if pictures else [])))
+    missing = [path for path in there if not Path(path).exists()]
     return f'missing: {", ".join(missing)}' if missing else 'here'

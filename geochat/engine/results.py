@@ -125,7 +125,7 @@ def score_table(results: Sequence[BenchmarkResult], missing: Mapping[str, str] |
     table.justify_columns = {column: 'right' for column in range(1, len(rows[0])) if column != len(COUNTS) + 1}
     legend = {
         '95 %': 'bootstrap interval of the score',
-        'published': "what GeoChat's authors published",
+        'published': 'published for GeoChat-7B (docs/benchmark_sets.md says by whom)',
         **{protocol: f'scored as by {protocol} (docs/evaluation.md)' for protocol in protocols},
         **COMPARISONS,
     }

@@ -9,7 +9,6 @@ from geochat.datasets.transforms import ImageFolder
 from geochat.evaluation.metrics import Detection
 
 _metrics = [dict(type=Detection), dict(type=Detection, protocol='lmmrotate')]
-_shown = ('mAP_nc@0.5', 'mf1@0.5', 'precision@0.5', 'recall@0.5', 'f1@0.5')
 
 benchmarks = dict(
     dota=dict(
@@ -27,7 +26,6 @@ benchmarks = dict(
         ),
         task='detection',
         metrics=_metrics,
-        shown=_shown,
         max_new_tokens=1024,
     ),
     dior_r=dict(
@@ -46,7 +44,6 @@ benchmarks = dict(
         ),
         task='detection',
         metrics=_metrics,
-        shown=_shown,
         max_new_tokens=1024,
     ),
 )
