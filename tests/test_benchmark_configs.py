@@ -14,6 +14,21 @@ NAMES = (
     *('vrsbench_caption', 'vrsbench_referring', 'vrsbench_vqa', 'dior_rsvg', 'opt_rsvg', 'rsvg', 'rrsis_d'),
     *('rsicd_caption', 'nwpu_caption', 'whu_rs19', 'fit_rsrc', 'geobench_vlm', 'vhm_honesty', 'dota', 'dior_r'),
 )
+WHOLE = (
+    *('accuracy', 'macro_accuracy', 'circular_accuracy', 'rouge1', 'rougeL', 'bleu4'),
+    *(
+        'acc@0.5',
+        'exact_set@0.5',
+        'mean_iou',
+        'hbox/acc@0.9',
+        'f1@0.5',
+        'mf1@0.5',
+        'mAP_nc@0.5',
+        'lmmrotate/mAP_nc@0.5',
+    ),
+)
+"""Scores that true answers reach in full."""
+
 UNSCORED = {'grounding_description': {'acc@0.5', 'acc@0.25'}}
 """Published figures that the public files do not suffice to compute."""
 
@@ -51,9 +66,10 @@ def test_the_true_answers_of_a_benchmark_are_right(cfg, folder, name, monkeypatc
     assert not any(answer.parsed.malformed for answer in answers)
     assert all(Path(file).is_file() for file in benchmark.reader.files)
     scores = benchmark.score(answers)
-    for score in (*(benchmark.shown or ()), *benchmark.published):
-        if score not in UNSCORED.get(name, ()) and 'meteor' not in score and score in scores:
-            assert scores[score] == pytest.approx(1, abs=1e-3), score
+    found = {
+        score: scores[score] for score in (*WHOLE, *(benchmark.shown or ()), *benchmark.published) if score in scores
+    }
+    assert found and found == pytest.approx(dict.fromkeys(found, 1), abs=1e-3)
     lacking = {score for score in benchmark.published if score not in scores and needs_no_java(score)}
     assert lacking == UNSCORED.get(name, set())
 
@@ -82,7 +98,7 @@ def true_answer(benchmark, question):
     else:
         text = benchmark.codec.encode(truth['boxes'], size)
     if name_of_task(benchmark) == 'GroundingPrompt' and 'boxes' not in truth:
-        text += ' <p>it</p> {<1><1><9><9>|<0>}'  # a description without boxes is malformed
+        text += ' {<1><1><9><9>|<0>}'  # a description without boxes is malformed
     return benchmark.answer(question, benchmark.prompt(question, size), text, size)
 
 
