@@ -163,11 +163,13 @@ def average_precision(
 def _average_precision(
     ranking: Ranking, levels: np.ndarray | None, weights: np.ndarray, tied_together: bool
 ) -> np.ndarray:
-    of_detections = weights[:, ranking.image]
-    found, named = np.cumsum(of_detections * ranking.hit, axis=1), np.cumsum(of_detections, axis=1)
-    if tied_together and len(ranking.scores):
-        ends = np.append(np.nonzero(np.diff(ranking.scores))[0], len(ranking.scores) - 1)
-        found, named = found[:, ends], named[:, ends]
+    hits = np.cumsum(ranking.hit)
+    ends = np.arange(len(hits))
+    if tied_together and len(hits):
+        ends = np.append(np.nonzero(np.diff(ranking.scores))[0], len(hits) - 1)
+    ends = ends[np.diff(hits[ends], prepend=0) > 0]  # what finds nothing adds nothing to the curve's upper edge
+    named = np.cumsum(weights[:, ranking.image], axis=1)[:, ends]
+    found = np.cumsum(weights[:, ranking.image[ranking.hit]], axis=1)[:, hits[ends] - 1]
     objects = weights @ ranking.objects
     recall = np.divide(found, objects[:, None], out=np.zeros_like(found), where=objects[:, None] > 0)
     precision = np.divide(found, named, out=np.zeros_like(found), where=named > 0)

@@ -25,7 +25,7 @@ from geochat.evaluation.functional import (
     normalize_text,
     overlap_tables,
 )
-from geochat.evaluation.metrics.base import AnswerMetric, Result, joined, look_up
+from geochat.evaluation.metrics.base import AnswerMetric, Result, look_up
 from geochat.evaluation.metrics.boxes import box_array, box_overlaps
 from geochat.registry import METRICS
 from geochat.structures import Answer
@@ -130,14 +130,26 @@ class Detection(AnswerMetric):
         return ratios
 
     def scores(self, results: Sequence[Result]) -> dict[str, float]:
-        """Return the scores, the numbers of boxes, and of those that are odd where there are any."""
+        """Return the scores, the numbers of boxes, of those that are odd where there are any, and the scores by class.
+
+        A class has the scores that are means over the classes, without the ``m`` of their names, and the number of its
+        objects: ``class=ship/AP_nc@0.5``, ``class=ship/true_boxes``.
+        """
+        classes, images = self._images(results)
         once = np.ones((1, len(results)))
-        means = {name: float(values.mean(once)[0]) for name, values in self._by_class(results).items()}
-        return {**super().scores(results), **means, **self._numbers(results)}
+        by_class = self._by_class(classes, images, _are_scored(results))
+        rows = {name.removeprefix('m'): values.of_classes(once)[0] for name, values in by_class.items()}
+        objects = np.bincount(np.concatenate([image.true_labels for image in images]), minlength=len(classes))
+        told = {name: float(values.mean(once)[0]) for name, values in by_class.items()}
+        for label in np.nonzero(objects)[0]:
+            values = {name: float(row[label]) for name, row in rows.items()}
+            values['true_boxes'] = int(objects[label])
+            told |= {f'class={classes[label]}/{name}': value for name, value in values.items()}
+        return {**super().scores(results), **told, **self._numbers(results, images)}
 
     def resampled_scores(self, results: Sequence[Result], resamples: Resamples) -> dict[str, np.ndarray]:
         """Return the scores of each resample, with those that are means over the classes."""
-        by_class = self._by_class(results)
+        by_class = self._by_class(*self._images(results), _are_scored(results))
         parts = [
             {name: values.mean(weights[:, resamples.clusters]) for name, values in by_class.items()}
             for weights in resamples.weights()
@@ -153,31 +165,6 @@ class Detection(AnswerMetric):
             matched, named, there = count_detections(images[0], threshold, len(classes)).sum(axis=0)
             told[f'f1@{threshold:g}'] = float(2 * matched / (named + there)) if named + there else 1.0
         return told
-
-    def compute_metrics(self, results: Sequence[tuple[str, Result]]) -> dict[str, float]:
-        """Sum up the results of all questions, of each group, and of each class.
-
-        Args:
-            results: As the base class takes them.
-
-        Returns:
-            As the base class; and the scores that are means over the classes for each class, without the ``m`` of
-            their names, such as ``class=ship/AP_nc@0.5``, with ``class=ship/true_boxes``.
-
-        Raises:
-            ValueError: If there are no results.
-        """
-        scores = super().compute_metrics(results)
-        chosen = joined(results)
-        classes, images = self._images(chosen)
-        once = np.ones((1, len(chosen)))
-        by_class = {name: values.of_classes(once)[0] for name, values in self._by_class(chosen).items()}
-        objects = np.bincount(np.concatenate([image.true_labels for image in images]), minlength=len(classes))
-        for label in np.nonzero(objects)[0]:
-            prefix = f'class={classes[label]}/'
-            scores.update({prefix + name.removeprefix('m'): float(row[label]) for name, row in by_class.items()})
-            scores[f'{prefix}true_boxes'] = int(objects[label])
-        return scores
 
     def _images(self, results: Sequence[Result]) -> tuple[list[str], list[ImageDetections]]:
         """Return the classes, and the detections with the numbers of their classes."""
@@ -197,9 +184,10 @@ class Detection(AnswerMetric):
         ]
         return classes, images
 
-    def _by_class(self, results: Sequence[Result]) -> dict[str, ClassScores]:
+    def _by_class(
+        self, classes: Sequence[str], images: Sequence[ImageDetections], are_scored: bool
+    ) -> dict[str, ClassScores]:
         """Return the scores that are means over the classes."""
-        classes, images = self._images(results)
         unsure = [replace(image, scores=np.ones(len(image.labels))) for image in images]
         scores: dict[str, ClassScores] = {}
         for threshold in self.thresholds:
@@ -212,7 +200,7 @@ class Detection(AnswerMetric):
                 counts = np.stack([count_detections(image, threshold, len(classes)) for image in images])
                 scores[f'mf1@{threshold:g}'] = ClassF1(counts)
                 scores[f'mAP_nc@{threshold:g}'] = ClassPrecision(without)
-        if self.protocol == 'exact' and _are_scored(results):
+        if self.protocol == 'exact' and are_scored:
             scores |= self._with_confidences(images, len(classes))
         return scores
 
@@ -227,8 +215,7 @@ class Detection(AnswerMetric):
             scores[name] = ClassPrecision(rows, COCO_LEVELS, tied_together=False)
         return scores
 
-    def _numbers(self, results: Sequence[Result]) -> dict[str, int]:
-        _, images = self._images(results)
+    def _numbers(self, results: Sequence[Result], images: Sequence[ImageDetections]) -> dict[str, int]:
         bad, true_bad = np.sum([result['bad'] for result in results], axis=0)
         unscored = sum(len(result['labels']) for result in results if result['scores'] is None)
         odd = {
