@@ -178,7 +178,7 @@ class Detection(AnswerMetric):
                 labels=np.array([numbers.get(label, -1) for label in result['labels']], dtype=np.int64),
                 scores=_confidences(result),
                 true_labels=np.array([numbers[label] for label in result['true_labels']], dtype=np.int64),
-                difficult=result['difficult'],
+                difficult=result['difficult'] & (self.protocol == 'exact'),  # to LMMRotate all objects are alike
             )
             for result in results
         ]

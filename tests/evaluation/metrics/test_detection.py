@@ -78,8 +78,10 @@ def test_thresholds_above_one_half():
 
 def test_difficult_objects_need_not_be_found():
     truth = boxes((20, 20), (80, 80))
-    scores = score([answer('1', boxes((20, 20)), ('ship',), truth, ['ship'] * 2, difficult=[False, True])])
+    samples = [answer('1', boxes((20, 20)), ('ship',), truth, ['ship'] * 2, difficult=[False, True])]
+    scores = score(samples)
     assert scores['f1@0.5'] == scores['mAP_nc@0.5'] == 1 and scores['difficult_boxes'] == 1
+    assert score(samples, protocol='lmmrotate')['lmmrotate/mAP_nc@0.5'] == pytest.approx(6 / 11)
 
 
 def test_lmmrotate_s_protocol():
