@@ -6,7 +6,9 @@ import math
 import numpy as np
 import pytest
 
+from geochat.evaluation.functional import as_they_are
 from geochat.evaluation.metrics import RotatedGrounding
+from geochat.evaluation.metrics.boxes import box_overlaps
 from geochat.structures import Answer, ParsedAnswer, Question
 
 NONE = np.zeros((0, 5))
@@ -102,6 +104,25 @@ def test_coordinates_of_a_thousand_millions(protocol):
     far = np.array([[1e9, 1e9, 1e9, 1e9, 0.3]])
     scores = score(answers((far, SQUARE), (SQUARE, SQUARE)), protocol=protocol)
     assert scores[('' if protocol == 'exact' else f'{protocol}/') + 'acc@0.5'] == 0.5
+
+
+@pytest.mark.mmcv_ops
+def test_mmrotate_s_overlap_is_that_of_mmcv_s_operator():
+    """Of boxes of all kinds, also where it is wrong: neighbours on a grid, whose edges nearly coincide."""
+    import torch
+    from mmcv.ops import box_iou_rotated
+
+    rng = np.random.default_rng(0)
+    one = np.column_stack([rng.integers(10, 90, (500, 2)), rng.integers(1, 40, (500, 2)), rng.uniform(-2, 2, 500)])
+    other = one + np.eye(5)[rng.integers(0, 5, 500)]
+    expected = box_iou_rotated(*(torch.from_numpy(boxes).float() for boxes in (one, other)), aligned=True).numpy()
+    change, overlaps = box_overlaps('mmrotate')
+    assert change is as_they_are
+    np.testing.assert_allclose(overlaps(one, other), expected, atol=1e-5)
+    assert (
+        overlaps(np.array([[5, 5, -1, 2, 0], [5, 5, 2, 2, 0]]), np.array([[5, 5, 1, 2, 0], [5, 5, 2, 2, 0.0]]))[0] == 0
+    )
+    assert overlaps(NONE, NONE).shape == (0,)
 
 
 # --- protocols -------------------------------------------------------------------------------------------------------
