@@ -85,9 +85,13 @@ class Grid:
         if self.bounded and self.span == 1:
             return rf'(0{point}|1\.{"0" * self.decimals})'
         if self.bounded:
-            digits = len(str(int(self.span) - self.cells))
-            return rf'(0|[1-9][0-9]{{0,{digits - 1}}}){point}'
+            return rf'(0|[1-9][0-9]{{0,{self._digits - 1}}}){point}'
         return rf'(0|-?[1-9][0-9]{{0,9}}){point}' if not point else rf'-?(0|[1-9][0-9]{{0,9}}){point}'
+
+    @property
+    def _digits(self) -> int:
+        """How many digits before the point a number of a bounded grid may have."""
+        return len(str(int(self.span) - self.cells))
 
 
 @dataclass(frozen=True)
@@ -125,9 +129,8 @@ class PixelGrid(Grid):
         return np.array(size, dtype=np.float64)
 
     @property
-    def pattern(self) -> str:
-        """Regular expression of a number as it is written; a picture may have any size."""
-        return Grid(1e9, self.decimals, bounded=self.bounded).pattern
+    def _digits(self) -> int:
+        return 10  # a picture may have any size
 
 
 @dataclass(frozen=True)

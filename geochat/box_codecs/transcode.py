@@ -5,6 +5,9 @@ import re
 from geochat.box_codecs.base import BoxCodec
 from geochat.structures import GroundedText
 
+LONGEST_OPENING = 100
+"""Characters before a list of boxes among which its opening mark is looked for."""
+
 
 def transcode(text: str, source: BoxCodec, target: BoxCodec, image_size: tuple[int, int]) -> str:
     """Rewrite every box of a text, and the marks of its phrases if both languages have some; words stay as they are.
@@ -65,9 +68,10 @@ def _labels_inside(grounded: GroundedText, rows: slice) -> list[str] | None:
 
 def _with_list_marks(text: str, start: int, end: int, source: BoxCodec) -> tuple[int, int]:
     """Return the characters of a list of boxes together with what opens and closes it."""
-    before = re.search(rf'(?:{source.opening})\Z', text[:start])
+    window = max(0, start - LONGEST_OPENING)
+    before = re.search(rf'(?:{source.opening})\Z', text[window:start])
     after = re.match(source.closing, text[end:])
-    return before.start() if before else start, end + after.end() if after else end
+    return window + before.start() if before else start, end + after.end() if after else end
 
 
 def _phrase_marks(

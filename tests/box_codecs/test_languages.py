@@ -1,7 +1,10 @@
 """Each box language as its own project writes it: facts of the format, worked out by hand, and broken answers."""
 
+import json
+
 import numpy as np
 import pytest
+import shapely
 
 from geochat.registry import BOX_CODECS
 
@@ -99,6 +102,25 @@ def test_several_boxes_in_each_language():
     assert build('allseeing').encode(boxes, (100, 100), ['ship', 'dock']) == (
         '<ref>ship</ref><box>[[100, 100, 300, 300]]</box><ref>dock</ref><box>[[600, 600, 800, 800]]</box>'
     )
+
+
+def test_other_programs_read_what_is_written():
+    boxes, labels = np.array([TURNED, FLAT], dtype=float), ['a "ship"', 'dock']
+    corners = {((75, 50), (155, 110), (125, 150), (45, 90)), ((150, 80), (250, 80), (250, 120), (150, 120))}
+    wkt = build('wkt').encode(boxes, WIDE)
+    collection = shapely.from_wkt(f'GEOMETRYCOLLECTION ({wkt})')
+    assert {tuple(polygon.exterior.coords)[:-1] for polygon in collection.geoms} == corners
+    geojson = build('geojson').encode(boxes, WIDE, labels)
+    assert {tuple(polygon.exterior.coords)[:-1] for polygon in shapely.from_geojson(geojson).geoms} == corners
+    assert [feature['properties'] for feature in json.loads(geojson)['features']] == [
+        {'label': name} for name in labels
+    ]
+    fenced = build('qwen3').encode(boxes, WIDE, labels)
+    objects = json.loads(fenced.removeprefix('```json').removesuffix('```'))
+    assert objects == [
+        {'bbox_2d': [113, 250, 388, 750], 'label': 'a "ship"'},
+        {'bbox_2d': [375, 400, 625, 600], 'label': 'dock'},
+    ]
 
 
 SQUARE = (1000, 1000)
