@@ -22,7 +22,7 @@ class BracketBoxCodec(NumericBoxCodec):
     between = ', '
     last = ']'
     joint = ', '
-    separator = r'[\s,\[\]]*'
+    separator = r'[\s,;\[\]]*'
     opening = r'\[*'
     closing = r'\]*'
 

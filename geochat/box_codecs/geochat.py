@@ -127,7 +127,8 @@ class FitRSBoxCodec(BraceBoxCodec):
     """Rotated boxes as FIT-RS and SkySenseGPT write them: ``<rbox>({<cx><cy><w><h>|<angle>}, ...)</rbox>``.
 
     Centre and sides in per cent of the picture's width (cx, w) and height (cy, h) with two decimals, and the angle of w
-    in whole degrees, clockwise on screen, 0 to 90. The tags of a list may be missing when it is read.
+    in whole degrees, clockwise on screen, 0 to 90. The tags of a list may be missing when it is read. Phrases are
+    marked as GeoChat marks them, from which SkySenseGPT comes; what it published of its data has none.
     """
 
     joint = ', '
