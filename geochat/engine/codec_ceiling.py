@@ -100,11 +100,11 @@ def _upright(boxes: np.ndarray) -> np.ndarray:
 
 
 def _own_scores(benchmark: Benchmark, answers: Sequence[Answer]) -> Figures:
-    from geochat.evaluation.metrics import RotatedGrounding
+    from geochat.evaluation.metrics import Detection, RotatedGrounding
 
     scores: Figures = {}
     for metric in benchmark.metrics:
-        if isinstance(metric, RotatedGrounding) and metric.protocol == 'exact' and not metric.prefix:
+        if isinstance(metric, RotatedGrounding | Detection) and metric.protocol == 'exact' and not metric.prefix:
             metric.results.clear()
             metric.process(None, answers)
             scores.update(metric.compute_metrics(metric.results))

@@ -65,7 +65,10 @@ def _least_rectangles(polygons: Sequence[np.ndarray]) -> np.ndarray:
     x, y = hulls[:, None, :, 0], hulls[:, None, :, 1]
     extents = np.stack([x * cos + y * sin, y * cos - x * sin], axis=-1)  # (polygons, edges, corners, 2)
     low, high = extents.min(axis=2), extents.max(axis=2)
-    best = (np.arange(len(hulls)), np.argmin(np.prod(high - low, axis=-1), axis=1))
+    areas = np.prod(high - low, axis=-1)
+    # Around a triangle the rectangles along its sides are often equal: the first is taken, whatever the last digit.
+    is_least = areas <= areas.min(axis=1, keepdims=True) * (1 + 1e-9)
+    best = (np.arange(len(hulls)), np.argmax(is_least, axis=1))
     (along, across), cos, sin = ((low + high)[best] / 2).T, cos[best][:, 0], sin[best][:, 0]
     centers = np.stack([along * cos - across * sin, along * sin + across * cos], axis=1)
     return np.column_stack([centers, (high - low)[best], angles[best]])

@@ -15,7 +15,7 @@ from geochat.datasets.transforms import ImageFolder
 from geochat.engine.benchmark import Benchmark
 from geochat.engine.codec_ceiling import ceiling_table, ceilings, codec_ceiling, codec_names, image_sizes
 from geochat.engine.config import ConfigError
-from geochat.evaluation.metrics import RotatedGrounding
+from geochat.evaluation.metrics import Detection, RotatedGrounding
 from geochat.structures import Question
 
 TOOL = Path(__file__).parents[2] / 'tools' / 'analysis_tools' / 'codec_ceiling.py'
@@ -65,6 +65,18 @@ def test_an_upright_language_loses_the_angle_but_not_the_place(benchmark):
     assert figures['upright>=0.5'] == 1
 
 
+def test_a_detection_benchmark_has_its_average_precision(benchmark):
+    truth = {'boxes': np.array([EXACT, TINY, DIAMOND], dtype=float), 'labels': ('ship', 'ship', 'plane')}
+    benchmark.reader[:] = [Question('1', ('a.png',), {}, truth)]
+    benchmark.metrics[:] = [Detection()]
+    figures = codec_ceiling(benchmark, GeoChatBoxCodec(), image_sizes(benchmark))
+    # Of two ships the sure one is found at every threshold: precision 1 up to a recall of 0.5 (51 of COCO's 101 levels;
+    # of the area under the curve half), then 0. The plane is found.
+    assert figures['AP'] == pytest.approx((51 / 101 + 1) / 2)
+    assert figures['f1@0.5'] == pytest.approx(2 / 3)
+    assert 'acc@0.5' not in figures and 0.5 < figures['mAP_nc@0.5'] < 1
+
+
 def test_the_table_has_a_row_for_each_codec(benchmark):
     told = []
     figures = ceilings([benchmark], ['geochat', 'vhm'], told.append)
@@ -108,7 +120,7 @@ def test_the_tool_prints_a_table_and_writes_the_figures(tmp_path, monkeypatch, c
     config.write_text(
         'from geochat.datasets import ReferringBenchmark\n'
         'from geochat.datasets.transforms import ImageFolder\n'
-        'from geochat.evaluation.metrics import RotatedGrounding\n'
+        'from geochat.evaluation.metrics import Detection, RotatedGrounding\n'
         "box_codec = dict(type='geochat')\ntask_prompts = dict(refer=dict(type='ReferPrompt'))\n"
         f'benchmarks = dict(mine=dict(reader=dict(type=ReferringBenchmark, data_file={str(tmp_path / "rows.jsonl")!r}, '
         f'image_source=dict(type=ImageFolder, root={str(tmp_path)!r})), '

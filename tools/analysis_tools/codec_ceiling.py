@@ -24,16 +24,17 @@ def parse_args() -> argparse.Namespace:
 
 def ceiling(args: argparse.Namespace) -> None:
     """Print the table."""
-    from geochat.engine.benchmark import build_benchmarks, write_text
+    from geochat.engine.benchmark import build_benchmarks
     from geochat.engine.codec_ceiling import ceiling_table, ceilings, codec_names
     from geochat.engine.config import load_config
+    from geochat.engine.files import replace_text
 
     cfg = load_config(args.config, args.cfg_options)
     benchmarks = build_benchmarks(cfg.get('benchmarks') or {}, cfg.task_prompts, cfg.box_codec, args.benchmarks)
     figures = ceilings(benchmarks, args.codecs or codec_names(), lambda words: print(words, file=sys.stderr))
     print(ceiling_table(figures))
     if args.json:
-        write_text(Path(args.json), json.dumps(figures, indent=2))
+        replace_text(Path(args.json), json.dumps(figures, indent=2))
 
 
 def main() -> None:
