@@ -175,8 +175,8 @@ class Benchmark:
             yield metric, metric.results, {_full_name(metric, name): _number(value) for name, value in values.items()}
 
     def place(self, question: Question) -> str:
-        """Return where a question stands, for messages."""
-        return f'question {question.id!r}'
+        """Return where a question stands, for messages: its file and line, if the reader knows them."""
+        return getattr(self.reader, 'places', {}).get(question.id, f'question {question.id!r}')
 
     def image_size(self, question: Question) -> tuple[int, int] | None:
         """Return width and height in pixels of a question's (first) picture.
@@ -190,6 +190,21 @@ class Benchmark:
         from geochat.datasets.transforms import image_size
 
         return image_size(self.reader.image_source, question.images[0]) if question.images else None
+
+    def choices(self, question: Question) -> tuple[str, ...]:
+        """Return the answers that a question gives to choose from: its classes, or the letters of its options.
+
+        Raises:
+            ConfigError: If it gives none.
+        """
+        if question.query.get('classes'):
+            return tuple(question.query['classes'])
+        if question.query.get('options'):
+            return tuple(chr(ord('A') + place) for place in range(len(question.query['options'])))
+        raise ConfigError(
+            f"benchmarks.{self.name}.scoring='likelihood' needs questions with classes or options to choose from; "
+            f'question {question.id!r} has none'
+        )
 
     def reads_boxes(self, question: Question) -> bool:
         """Tell whether answers to a question are read for boxes."""

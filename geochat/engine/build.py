@@ -87,6 +87,8 @@ def build_runner(
         benchmarks = runner.test_loop.benchmarks
         listed = ', '.join(f'{benchmark.name} ({len(benchmark.reader)} questions)' for benchmark in benchmarks)
         runner.logger.info(f'To be tested with: {listed}')
+        for name, reason in runner.test_loop.missing.items():
+            runner.logger.warning(f'{name} is left out: {reason}')
     return runner
 
 

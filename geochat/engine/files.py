@@ -6,8 +6,6 @@ import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from mmengine.dist import all_gather_object, is_main_process
-
 UNFINISHED, REPLACED = '.unfinished', '.replaced'
 """What the names of folders end in that are being written, or about to be deleted."""
 
@@ -52,6 +50,8 @@ def replaced_folder(target: Path) -> Iterator[Path]:
     Raises:
         WriteError: If a file cannot be written.
     """
+    from mmengine.dist import is_main_process  # here, as below: torch comes with it, which writing a file does not need
+
     new = target.with_name(target.name + UNFINISHED)
     _together(lambda: _make_empty(new))
     try:
@@ -66,6 +66,8 @@ def replaced_folder(target: Path) -> Iterator[Path]:
 
 def _together(action: Callable[[], None]) -> None:
     """Let the main process do something to the disk; what it fails of, all fail of."""
+    from mmengine.dist import is_main_process
+
     with failing_together():
         if is_main_process():
             try:
@@ -81,6 +83,8 @@ def failing_together() -> Iterator[None]:
     Raises:
         WriteError: On every rank, if the block could not write on any.
     """
+    from mmengine.dist import all_gather_object
+
     failure = None
     try:
         yield

@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any
 
 import geochat
 from geochat.engine.files import replace_text
-from geochat.engine.predictions import journal_files
 
 if TYPE_CHECKING:
     import torch
@@ -198,6 +197,8 @@ def take_over(folder: Path, card: Card, journals: Sequence[str]) -> TakenOver:
             are added.
         journals: Names of the files of answers.
     """
+    from geochat.engine.journal import journal_files
+
     files = [path for name in journals for path in journal_files(folder, name)]
     if not files:
         return TakenOver()

@@ -133,11 +133,20 @@ def score_predictions(
     results, gathered = [], []
     for name, own_lines in by_name.items():
         part = _gather(name, cfg, own_lines, str(predictions))
-        results.append(part.benchmark.assess(part.answers, comparisons, [*problems, *part.problems]))
+        results.append(_assess(part, comparisons, problems))
         gathered.append(part)
     if work_dir is not None:
         _write(results, gathered, cfg, Path(predictions), Path(work_dir))
     return results
+
+
+def _assess(part: _Gathered, comparisons: Sequence[str], problems: Sequence[Problem]) -> BenchmarkResult:
+    try:
+        return part.benchmark.assess(part.answers, comparisons, [*problems, *part.problems])
+    except ConfigError:
+        raise
+    except ValueError as error:  # a ground truth of another kind than the metric compares
+        raise PredictionsError(f'{part.benchmark.name}: {error}') from error
 
 
 class PredictionsError(ConfigError):

@@ -6,13 +6,13 @@ import json
 import pytest
 import torch
 from PIL import Image
-from small_run import small_run
+from small_run import small_run, write_lines
 
 from geochat.datasets import collate_samples
 from geochat.engine import ConfigError, build_runner
+from geochat.engine.journal import Journal
 from geochat.engine.loops import benchmark as benchmark_loop
 from geochat.engine.loops.benchmark import Prompts, box_labels
-from geochat.engine.predictions import Journal
 from geochat.generation import generate
 
 COMPARISONS = ['majority', 'grey', 'angle_0']
@@ -248,3 +248,25 @@ def test_all_means_those_whose_files_are_there(tmp_path, capsys):
     (tmp_path / 'scene.jsonl').unlink()
     assert set(build_runner(cfg, training=False).test()) == {'refer/boxes', 'refer/angle'}
     assert 'scene was not run: the data file' in capsys.readouterr().out
+
+
+def test_the_likeliest_class_is_the_answer(tmp_path):
+    options = ['yes', 'no', 'two ships', 'harbor']
+    cfg = small_run(tmp_path, test_cfg={'batch_size': 2, 'names': ['scene']})
+    lines = [json.loads(line) for line in (tmp_path / 'scene.jsonl').read_text().splitlines()]
+    write_lines(tmp_path / 'scene.jsonl', [{**line, 'classes': options} for line in lines])
+    cfg.benchmarks.scene.scoring = 'likelihood'
+    start(cfg)
+    answers = rows(tmp_path / 'run')
+    assert len(answers) == 3
+    assert all(row['answer'] in options and row['log_prob'] < 0 and 'tokens' not in row for row in answers)
+
+
+def test_likelihood_needs_something_to_choose_from(tmp_path):
+    cfg = small_run(tmp_path, test_cfg={'batch_size': 2, 'names': ['refer']})
+    cfg.benchmarks.refer.scoring = 'likelihood'
+    with pytest.raises(ConfigError, match=r"scoring='likelihood' needs questions with classes or options"):
+        start(cfg)
+    cfg.benchmarks.refer.scoring = 'likelyhood'
+    with pytest.raises(ConfigError, match=r"scoring is one of answer, likelihood, not 'likelyhood'"):
+        start(cfg)

@@ -7,7 +7,8 @@ import pytest
 from small_run import small_run
 
 from geochat.engine.benchmark import build_benchmarks
-from geochat.engine.predictions import Journal, answer_of_row, answer_row, write_rows
+from geochat.engine.journal import Journal
+from geochat.engine.predictions import answer_of_row, answer_row, write_rows
 
 BOX = '{<10><20><30><40>|<30>}'
 

@@ -103,7 +103,7 @@ def test_all_that_is_wrong_with_joined_lines_is_named_and_counted(config):
         ('no_id', 'line 5'),
         ('duplicate_id', 'line 6'),
         ('no_answer', 'line 4'),
-        ('unanswered', ''),
+        ('unanswered', 'line 3'),
     ]
     assert result.scores['score']['accuracy'] == pytest.approx(1 / 3)  # what is not answered is wrong
     assert result.scores['score']['questions'] == 3
@@ -111,7 +111,8 @@ def test_all_that_is_wrong_with_joined_lines_is_named_and_counted(config):
     assert (
         "1 lines without an answer; they count as wrong (predictions.jsonl, line 4: there is no 'answer', only" in table
     )
-    assert "1 questions without an answer; they count as wrong (question 's2'" in table
+    place = f"{config.parent}/scene.jsonl, line 3: question 's2'"
+    assert f'1 questions without an answer; they count as wrong ({place}' in table
 
 
 def test_boxes_need_the_size_of_the_picture(config, tmp_path):

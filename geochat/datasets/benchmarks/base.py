@@ -28,6 +28,7 @@ class BenchmarkReader(Sequence[Question]):
     Attributes:
         data_file: As above; if it is there, so are the questions.
         image_source: Gives the pictures of the questions.
+        places: Where each question stands, by its id: a file and a line or record.
 
     Raises:
         FileNotFoundError: If a file is not there.
@@ -38,6 +39,7 @@ class BenchmarkReader(Sequence[Question]):
         self.data_file = data_file
         self.image_source = TRANSFORMS.build(dict(image_source))
         self._sizes: dict[str, tuple[int, int]] = {}
+        self.places: dict[str, str] = {}
         self._questions = tuple(self._read())
         if not self._questions:
             raise ValueError(f'{data_file} has no question that the reader is to keep')
@@ -89,8 +91,10 @@ class BenchmarkReader(Sequence[Question]):
             if question is None:
                 continue
             seen[question.id] += 1
-            count = seen[question.id]
-            yield question if count == 1 else replace(question, id=f'{question.id}#{count}')
+            if seen[question.id] > 1:
+                question = replace(question, id=f'{question.id}#{seen[question.id]}')
+            self.places[question.id] = place
+            yield question
 
 
 def field(row: Mapping[str, Any], *keys: str) -> Any:

@@ -17,9 +17,11 @@ from geochat.datasets.collate import collate_samples
 from geochat.datasets.transforms import image_size
 from geochat.engine.benchmark import Benchmark, build_available, build_benchmarks
 from geochat.engine.config import ConfigError
+from geochat.engine.files import failing_together
+from geochat.engine.journal import Journal, gather_rows
 from geochat.engine.loops.step import bare_model
-from geochat.engine.predictions import Journal, Row, answer_of_row, answer_row, gather_rows
-from geochat.engine.results import COMPARISONS, Problem, Scores, score_table, write_metrics
+from geochat.engine.predictions import Row, answer_of_row, answer_row
+from geochat.engine.results import COMPARISONS, BenchmarkResult, Problem, Scores, score_table, write_metrics
 from geochat.engine.run_card import (
     Card,
     TakenOver,
@@ -31,12 +33,15 @@ from geochat.engine.run_card import (
     weights_digest,
     write_card,
 )
-from geochat.generation import Generated, box_scores, generate, token_ends
+from geochat.generation import Generated, box_scores, generate, option_log_probs, token_ends
 from geochat.registry import LOOPS, TRANSFORMS
 from geochat.structures import IMAGE_PLACEHOLDER, Answer, Message, Question
 from geochat.visualization import draw_comparison
 
 SECONDS_BETWEEN_LINES = 5
+
+GREY = 'predictions_grey'
+"""Name of the file of answers to grey pictures."""
 
 
 @LOOPS.register_module()
@@ -111,34 +116,46 @@ class BenchmarkLoop(BaseLoop):
         journals = {name: Journal(folder, name, earlier.kept) for name in self._journals}
         results = []
         for benchmark in self.benchmarks:
-            answers = self.ask(benchmark, journals['predictions'])
-            result = benchmark.assess(answers, self.comparisons, _unasked(benchmark, answers))
-            if 'grey' in self.comparisons:
-                seen_grey = self.ask(benchmark, journals['predictions_grey'], show_grey=True)
-                result.scores['grey'] = benchmark.score(seen_grey)
-                journals['predictions_grey'].finish(benchmark.name, _rows(benchmark, seen_grey, [None] * len(answers)))
-            journals['predictions'].finish(benchmark.name, _rows(benchmark, answers, result.of_answers))
-            results.append(result)
-            if is_main_process():
-                write_metrics(results, folder / 'metrics.json', card['weights']['source'], earlier.metrics)
-                draw_answers(benchmark, answers[: self.num_pictures], folder / 'pictures')
+            result = self._test(benchmark, journals)
+            with failing_together():
+                if is_main_process():
+                    results.append(result)
+                    write_metrics(results, folder / 'metrics.json', card['weights']['source'], earlier.metrics)
         for journal in journals.values():
             journal.close()
-        if is_main_process():
-            write_card({**card, 'finished': now()}, folder)
-        scores = {
-            f'{result.benchmark.name}/{metric}': value
-            for result in results
-            for metric, value in result.scores['score'].items()
-        }
-        runner.call_hook('after_test_epoch', metrics=scores)
+        with failing_together():
+            if is_main_process():
+                write_card({**card, 'finished': now()}, folder)
+        shared = [
+            {f'{done.benchmark.name}/{name}': value for done in results for name, value in done.scores['score'].items()}
+        ]
+        broadcast_object_list(shared)
+        runner.call_hook('after_test_epoch', metrics=shared[0])
         runner.call_hook('after_test')
-        runner.logger.info(f'Scores, written to {runner.work_dir}:\n{score_table(results, self.missing)}')
-        return scores
+        if is_main_process():
+            runner.logger.info(f'Scores, written to {folder}:\n{score_table(results, self.missing)}')
+        return shared[0]
+
+    def _test(self, benchmark: Benchmark, journals: Mapping[str, Journal]) -> BenchmarkResult | None:
+        """Ask a benchmark's questions and finish its journals; the main process scores the answers and draws some."""
+        answers = self.ask(benchmark, journals['predictions'])
+        seen_grey = self.ask(benchmark, journals[GREY], show_grey=True) if GREY in journals else None
+        result, told = None, [None] * len(answers)
+        if is_main_process():
+            result = benchmark.assess(answers, self.comparisons, _unasked(benchmark, answers))
+            told = result.of_answers
+            draw_answers(benchmark, answers[: self.num_pictures], Path(self.runner.work_dir) / 'pictures')
+            if seen_grey is not None:
+                result.scores['grey'] = benchmark.score(seen_grey)
+        rows = [answer_row(benchmark.name, answer, scores) for answer, scores in zip(answers, told, strict=True)]
+        journals['predictions'].finish(benchmark.name, rows)
+        if seen_grey is not None:
+            journals[GREY].finish(benchmark.name, [answer_row(benchmark.name, answer) for answer in seen_grey])
+        return result
 
     @property
     def _journals(self) -> tuple[str, ...]:
-        return ('predictions', 'predictions_grey') if 'grey' in self.comparisons else ('predictions',)
+        return ('predictions', GREY) if 'grey' in self.comparisons else ('predictions',)
 
     def _open_card(self) -> tuple[Card, TakenOver]:
         """Write the run's card, and tell on every rank what holds of an earlier run in the work directory."""
@@ -182,9 +199,10 @@ class BenchmarkLoop(BaseLoop):
         title = f'{benchmark.name}, grey pictures' if show_grey else benchmark.name
         known = journal.rows.get(benchmark.name, {})
         new = []
-        for rows in self._answer_batches(benchmark, prompts, known, title):
-            journal.add(rows)
-            new += rows
+        with failing_together():
+            for rows in self._answer_batches(benchmark, prompts, known, title):
+                journal.add(rows)
+                new += rows
         rows = {**known, **{row['id']: row for row in gather_rows(new)}}
         return [answer_of_row(benchmark, question, rows[question.id]) for question in benchmark.reader]
 
@@ -197,9 +215,10 @@ class BenchmarkLoop(BaseLoop):
         mine = open_batches[get_rank() :: get_world_size()]
         loader = DataLoader(prompts, batch_sampler=mine, num_workers=self.num_workers, collate_fn=_collate)
         progress = _Progress(self.runner.logger, title, sum(map(len, mine)))
+        answer = self._chosen if benchmark.scoring == 'likelihood' else self._written
         for indices, (batch, errors) in zip(mine, loader, strict=True):
             asked = [index for place, index in enumerate(indices) if place not in errors]
-            answers = self._answers(benchmark, prompts, asked, batch) if asked else []
+            answers = answer(benchmark, prompts, asked, batch) if asked else []
             failed = [benchmark.no_answer(prompts.questions[indices[place]], error) for place, error in errors.items()]
             yield [answer_row(benchmark.name, answer) for answer in (*answers, *failed)]
             progress.advance(len(indices))
@@ -215,10 +234,10 @@ class BenchmarkLoop(BaseLoop):
         order = sorted(range(len(prompts)), key=keys.__getitem__)
         return [order[start : start + self.batch_size] for start in range(0, len(order), self.batch_size)]
 
-    def _answers(
+    def _written(
         self, benchmark: Benchmark, prompts: 'Prompts', indices: Sequence[int], batch: Mapping[str, torch.Tensor]
     ) -> Iterator[Answer]:
-        """Yield the model's answers to the questions of a batch."""
+        """Yield what the model writes to the questions of a batch."""
         model = bare_model(self.runner.model)
         batch = model.data_preprocessor(batch, False)
         for index, generated in zip(indices, generate(model, batch, benchmark.max_new_tokens), strict=True):
@@ -232,6 +251,23 @@ class BenchmarkLoop(BaseLoop):
                 log_prob=round(sum(generated.log_probs), 4),
             )
             yield self._with_box_scores(answer, generated)
+
+    def _chosen(
+        self, benchmark: Benchmark, prompts: 'Prompts', indices: Sequence[int], batch: Mapping[str, torch.Tensor]
+    ) -> Iterator[Answer]:
+        """Yield the likeliest of the answers that each question of a batch gives to choose from."""
+        model = bare_model(self.runner.model)
+        batch = model.data_preprocessor(batch, False)
+        choices = [benchmark.choices(prompts.questions[index]) for index in indices]
+        for index, texts, log_probs in zip(indices, choices, option_log_probs(model, batch, choices), strict=True):
+            best = int(log_probs.argmax())
+            yield benchmark.answer(
+                prompts.questions[index],
+                prompts.texts[index],
+                texts[best],
+                prompts.image_sizes[index],
+                log_prob=round(float(log_probs[best]), 4),
+            )
 
     def _with_box_scores(self, answer: Answer, generated: Generated) -> Answer:
         if answer.parsed.grounded is None:
@@ -248,10 +284,6 @@ def _unasked(benchmark: Benchmark, answers: Sequence[Answer]) -> list[Problem]:
         for answer in answers
         if answer.error is not None
     ]
-
-
-def _rows(benchmark: Benchmark, answers: Sequence[Answer], scores: Sequence[Mapping[str, float] | None]) -> list[Row]:
-    return [answer_row(benchmark.name, answer, told) for answer, told in zip(answers, scores, strict=True)]
 
 
 class Prompts(torch.utils.data.Dataset):

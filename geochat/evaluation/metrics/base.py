@@ -34,6 +34,7 @@ class AnswerMetric(BaseMetric):
 
     Attributes:
         protocols: The protocols that the metric knows; ``docs/evaluation.md`` says what each does.
+        version: Raised whenever the same answers would get another score; a run's card has it.
 
     Raises:
         ValueError: If there is no such protocol.
@@ -41,6 +42,7 @@ class AnswerMetric(BaseMetric):
 
     default_prefix = ''  # MMEngine warns where there is none
     protocols: ClassVar[tuple[str, ...]] = ('exact',)
+    version: ClassVar[int] = 1
 
     def __init__(self, protocol: str = 'exact', prefix: str | None = None):
         if protocol not in self.protocols:
