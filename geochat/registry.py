@@ -6,6 +6,7 @@ of MMEngine's own, so that everything of OpenMMLab can be used here and everythi
 
 import difflib
 import importlib
+import importlib.util
 import inspect
 import warnings
 from collections.abc import Callable, Iterator, Mapping
@@ -14,6 +15,7 @@ from typing import Any
 from mmengine import registry as mmengine_registry
 from mmengine.registry import Registry as MMEngineRegistry
 from mmengine.registry import build_from_cfg, build_model_from_cfg
+from mmengine.utils import ManagerMixin
 
 from geochat.plugins import load_plugins
 
@@ -59,8 +61,12 @@ def _build_checked(cfg: dict, registry: 'Registry', **kwargs) -> Any:
     target = registry.resolve(arguments.pop('type'))
     arguments.pop('_scope_', None)
     check_arguments(target, arguments)
-    build = build_model_from_cfg if registry.parent is mmengine_registry.MODELS else build_from_cfg
-    return build({**cfg, 'type': target}, registry=registry, **kwargs)
+    if registry.parent is mmengine_registry.MODELS:
+        return build_model_from_cfg({**cfg, 'type': target}, registry=registry, **kwargs)
+    if '_scope_' in cfg or (inspect.isclass(target) and issubclass(target, ManagerMixin)):
+        return build_from_cfg({**cfg, 'type': target}, registry=registry, **kwargs)
+    # MMEngine's way does no more here than write a line into the debug log, for which it imports torch.
+    return target(**arguments)
 
 
 class Registry(MMEngineRegistry):
@@ -79,7 +85,10 @@ class Registry(MMEngineRegistry):
         """Import the family's own modules and the third-party packages."""
         if self._imported:
             return
-        super().import_from_location()
+        # Not by MMEngine's way, whose line for the debug log imports torch.
+        for location in self._locations:
+            importlib.import_module(location)
+        self._imported = True
         try:
             load_plugins()
         except ImportError:
@@ -128,8 +137,13 @@ class Registry(MMEngineRegistry):
         return found
 
     def _resolve_dotted(self, key: str) -> Callable | None:
+        module_name, _, member = key.rpartition('.')
         try:
-            found = self.get(key)
+            found = None
+            if importlib.util.find_spec(module_name) is not None:
+                found = getattr(importlib.import_module(module_name), member, None)
+            if not callable(found):  # the name may have a scope; MMEngine's way imports torch for its debug log
+                found = self.get(key)
         except Exception:  # the module is there and fails when imported, in any way; _unknown says how
             return None
         return found if callable(found) else None

@@ -149,10 +149,9 @@ class Benchmark:
                 ours.append((metric, list(results)))
                 for told, (_, result) in zip(of_answers, results, strict=True):
                     told.update({_full_name(metric, name): value for name, value in metric.of_answer(result).items()})
-        headline = shown_scores(self, scores) if self.headline is None else self.headline
         intervals, remarks = {}, {}
         for metric, results in ours:
-            found = metric.intervals(results, headline)
+            found = metric.intervals(results, self._headline_of(metric, scores))
             intervals.update({_full_name(metric, name): interval for name, interval in found.items()})
             remarks.update({_full_name(metric, name): text for name, text in metric.remarks(dict(results)).items()})
         return BenchmarkResult(
@@ -164,6 +163,13 @@ class Benchmark:
             problems=problems,
             remarks=remarks,
         )
+
+    def _headline_of(self, metric: Any, scores: Scores) -> list[str]:
+        """Return the scores of a metric that get an interval, without what stands before the metric's names."""
+        names = [*shown_scores(self, scores), *self.published] if self.headline is None else self.headline
+        own = f'{metric.prefix}/' if metric.prefix else ''
+        others = tuple(f'{protocol}/' for protocol in self.protocols if f'{protocol}/' != own)
+        return [name.removeprefix(own) for name in names if name.startswith(own) and not name.startswith(others)]
 
     def _scored(self, answers: Sequence[Answer]) -> Iterator[tuple[Any, list, Scores]]:
         """Yield each metric with its results and scores."""

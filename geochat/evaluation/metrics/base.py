@@ -1,12 +1,10 @@
 """What the metrics of answers have in common: one result a question, joined by the question's id."""
 
-from abc import abstractmethod
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
-from mmengine.dist import all_gather_object
-from mmengine.evaluator import BaseMetric
 
 from geochat.evaluation.functional import (
     RESAMPLES,
@@ -21,8 +19,11 @@ from geochat.structures import Answer
 Result = dict[str, Any]
 
 
-class AnswerMetric(BaseMetric):
-    """A metric of a model's answers to a benchmark's questions.
+class AnswerMetric(ABC):
+    """A metric of a model's answers to a benchmark's questions, for MMEngine's evaluator or alone.
+
+    It has what MMEngine asks of a metric, but does not derive from its ``BaseMetric``: answers in a file are scored in
+    less time than the import of torch takes, which comes with that.
 
     Each answer gives one small result. The results of all ranks are joined by the question's id, so it does not matter
     how the questions were dealt out, and one that was answered twice to fill up a rank counts once.
@@ -33,6 +34,9 @@ class AnswerMetric(BaseMetric):
             protocol's name before those of another.
 
     Attributes:
+        results: Question ids and results of the answers that were taken in.
+        prefix: What the names of the scores begin with; None for nothing.
+        dataset_meta: MMEngine writes here what a dataset says of itself; nothing here looks at it.
         protocols: The protocols that the metric knows; ``docs/evaluation.md`` says what each does.
         version: Raised whenever the same answers would get another score; a run's card has it.
 
@@ -40,7 +44,6 @@ class AnswerMetric(BaseMetric):
         ValueError: If there is no such protocol.
     """
 
-    default_prefix = ''  # MMEngine warns where there is none
     protocols: ClassVar[tuple[str, ...]] = ('exact',)
     version: ClassVar[int] = 1
 
@@ -49,7 +52,9 @@ class AnswerMetric(BaseMetric):
             known = ', '.join(map(repr, self.protocols))
             raise ValueError(f'the protocol of {type(self).__name__} is one of {known}, not {protocol!r}')
         self.protocol = protocol
-        super().__init__(prefix=prefix or (None if protocol == 'exact' else protocol))
+        self.prefix = prefix or (None if protocol == 'exact' else protocol)
+        self.results: list[tuple[str, Result]] = []
+        self.dataset_meta: Mapping[str, Any] | None = None
 
     def process(self, data_batch: Any, data_samples: Sequence[Answer | Mapping[str, Any]]) -> None:
         """Take in answers.
@@ -82,7 +87,7 @@ class AnswerMetric(BaseMetric):
     def result(self, answer: Answer | Mapping[str, Any]) -> Result:
         """Return what counts of one answer: few plain values, or small arrays."""
 
-    def complete(self, results: Sequence[Result]) -> None:
+    def complete(self, results: Sequence[Result]) -> None:  # noqa: B027 -- most metrics have nothing to complete
         """Change the results of some answers in place, once :meth:`result` has given them.
 
         Nothing unless overridden: for what is quicker to work out for many answers at once.
@@ -199,6 +204,8 @@ class AnswerMetric(BaseMetric):
         Raises:
             ValueError: If the number of questions that have an answer is another.
         """
+        from mmengine.dist import all_gather_object
+
         results = [result for part in all_gather_object(self.results) for result in part]
         self.results.clear()
         answered = len({question_id for question_id, _ in results})

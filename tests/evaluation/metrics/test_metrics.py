@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 from mmengine.evaluator import Evaluator
 
-from geochat.evaluation import metrics
 from geochat.evaluation.metrics import ExactMatch, RotatedGrounding
 from geochat.registry import METRICS
 from geochat.structures import Answer, ParsedAnswer, Question
@@ -133,7 +132,7 @@ def test_ranks_are_joined_by_the_question_s_id(monkeypatch):
         metric.process(None, share)
         parts.append(list(metric.results))
         metric.results.clear()
-    monkeypatch.setattr(metrics.base, 'all_gather_object', lambda mine: parts)
+    monkeypatch.setattr('mmengine.dist.all_gather_object', lambda mine: parts)
     assert metric.evaluate(4) == score_alone()
 
 
