@@ -98,6 +98,7 @@ box_codec = dict(type=StrangersCodec, mark='at')
 '''
 
 FEW_STEPS = (
+    'randomness.seed=0',
     'data_preparation.0.num_train=24',
     'data_preparation.0.num_val=4',
     'data_preparation.0.num_test=6',

@@ -20,7 +20,7 @@ def parse_args() -> argparse.Namespace:
         '--benchmarks',
         nargs='+',
         metavar='NAME',
-        help='which benchmarks; "all", or nothing, is all whose files are here',
+        help='which benchmarks; "all" is all whose files are here, as if none is named here or in the config',
     )
     return parser.parse_args()
 
@@ -32,8 +32,8 @@ def test(args: argparse.Namespace) -> None:
     from geochat.engine.distributed import close_process_group
 
     options = parse_options(args.cfg_options)
-    if args.benchmarks or 'test_cfg.names' not in options:
-        options['test_cfg.names'] = chosen_names(args) or 'all'
+    if args.benchmarks:
+        options['test_cfg.names'] = chosen_names(args)
     runner = build_runner(
         args.config,
         cfg_options=options,

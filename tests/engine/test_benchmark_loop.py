@@ -243,11 +243,13 @@ def test_questions_whose_picture_is_missing_count_as_wrong_and_are_named(tmp_pat
     assert not any('error' in row for row in answers)
 
 
-def test_all_means_those_whose_files_are_there(tmp_path, capsys):
-    cfg = small_run(tmp_path, test_cfg={'batch_size': 2, 'names': 'all'})
+def test_benchmarks_whose_files_are_not_there_are_left_out_unless_they_are_named(tmp_path, capsys):
+    cfg = small_run(tmp_path, test_cfg={'batch_size': 2})
     (tmp_path / 'scene.jsonl').unlink()
     assert set(build_runner(cfg, training=False).test()) == {'refer/boxes', 'refer/angle'}
     assert 'scene was not run: the data file' in capsys.readouterr().out
+    with pytest.raises(FileNotFoundError, match=r'scene\.jsonl'):
+        build_runner(cfg, {'test_cfg.names': ['scene']}, training=False)
 
 
 def test_the_likeliest_class_is_the_answer(tmp_path):

@@ -59,7 +59,7 @@ class BenchmarkLoop(BaseLoop):
         task_prompts: Settings of the task prompt templates by task.
         box_codec: Settings of the box codec.
         processor: Settings of the sample processor.
-        names: Which benchmarks to run; None runs all, ``'all'`` those whose files are there.
+        names: Which benchmarks to run; None runs all whose files are there.
         comparisons: What the scores are compared with, of :data:`~geochat.engine.benchmark.COMPARISONS`.
         batch_size: Questions that are answered together.
         num_workers: Processes that prepare questions ahead; 0 prepares them in this one.
@@ -67,7 +67,7 @@ class BenchmarkLoop(BaseLoop):
 
     Raises:
         ConfigError: If a comparison or a benchmark is unknown.
-        FileNotFoundError: If a file of a benchmark is not there.
+        FileNotFoundError: If a file of a named benchmark is not there.
     """
 
     def __init__(
@@ -79,7 +79,7 @@ class BenchmarkLoop(BaseLoop):
         task_prompts: Mapping[str, Mapping[str, Any]],
         box_codec: Mapping[str, Any],
         processor: Mapping[str, Any],
-        names: Sequence[str] | str | None = None,
+        names: Sequence[str] | None = None,
         comparisons: Sequence[str] = (),
         batch_size: int = 8,
         num_workers: int = 0,
@@ -90,7 +90,7 @@ class BenchmarkLoop(BaseLoop):
             if name not in COMPARISONS:
                 raise ConfigError(f'test_cfg.comparisons: {name!r} is none of {", ".join(COMPARISONS)}')
         self.missing: dict[str, str] = {}
-        if names == 'all':
+        if names is None:
             self.benchmarks, self.missing = build_available(benchmarks, task_prompts, box_codec)
         else:
             self.benchmarks = build_benchmarks(benchmarks, task_prompts, box_codec, names)
