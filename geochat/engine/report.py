@@ -9,6 +9,7 @@ import numpy as np
 
 from geochat.datasets.errors import DataError
 from geochat.engine.files import replace_text
+from geochat.engine.results import COMPARISONS
 from geochat.registry import BOX_CODECS, TRANSFORMS
 from geochat.visualization.report import BenchmarkPart, BenchmarkScores, Case, Report, no_boxes, read_case, render
 
@@ -68,7 +69,7 @@ def write_report(
             notes.append(f'{folder / METRICS} has no scores of {name}')
         parts.append(_part(scores, answers, config, asked_boxes, notes))
     title = f'GeoChat: {folder.resolve().name}'
-    page = render(Report(title, parts, card=card, notes=notes), num_cases, progress)
+    page = render(Report(title, parts, COMPARISONS, card, notes), num_cases, progress)
     path = folder / 'report.html' if output is None else Path(output)
     path.parent.mkdir(parents=True, exist_ok=True)
     replace_text(path, page.html)
@@ -139,7 +140,9 @@ def _scores(
         published=_numbers(_at(metrics, 'published', name) or settings.get('published')),
         headline=_names(_mapping(metrics.get('shown')).get(name) or settings.get('shown')),
         facts={key: str(value) for key, value in facts.items() if value},
+        malformed=_numbers(_at(metrics, 'malformed', name)),
         problems=_problems(_mapping(metrics.get('problems')).get(name)),
+        remarks={key: str(remark) for key, remark in _at(metrics, 'remarks', name).items()},
     )
 
 

@@ -39,6 +39,7 @@ METRICS = {
     'intervals': {'scene': {'accuracy': [0.5, 1.0]}},
     'published': {'scene': {'geochat/accuracy': 0.7203}},
     'shown': {'scene': ['accuracy']},
+    'remarks': {'scene': {'accuracy': 'a remark'}},
     'problems': {'scene': [{'code': 'unknown_id', 'place': 'file, line 3', 'message': 'nobody asked that'}]},
 }
 
@@ -64,6 +65,7 @@ def test_a_whole_run(tmp_path, config):
             'seed',
         ),
         'file, line 3: nobody asked that',
+        'accuracy: a remark',
     ):
         assert word in page
     assert '>0.844<' not in page  # what the run's own metrics say comes first

@@ -15,7 +15,6 @@ from geochat.visualization.report.statistics import (
     MOST_CLASSES,
     Confusion,
     confusion,
-    diagnostics,
     precision_and_recall,
     true_box_overlaps,
 )
@@ -182,7 +181,8 @@ def _section(part: BenchmarkPart, report: Report, num_cases: int, missing: list[
     tables = _protocol_table(part.scores) + ''.join(_group_tables(part.scores))
     pieces = [
         f'<dl class="facts">{facts}</dl>' if facts else '',
-        _malformed(part.cases),
+        _malformed(part),
+        _remarks(part.scores.remarks),
         _problems(part.scores.problems),
         f'<div class="results"><div>{tables}</div>{_plots(part, iou)}</div>',
         _gallery(part, iou, num_cases, missing),
@@ -190,13 +190,17 @@ def _section(part: BenchmarkPart, report: Report, num_cases: int, missing: list[
     return f'<section id="{_anchor(part)}"><h2>{escaped(part.scores.name)}</h2>{"".join(pieces)}</section>'
 
 
-def _malformed(cases: Sequence[Case]) -> str:
-    count = sum(case.malformed for case in cases)
+def _malformed(part: BenchmarkPart) -> str:
+    count = sum(case.malformed for case in part.cases)
     if not count:
         return ''
-    codes = ', '.join(f'{escaped(code)} in {number}' for code, number in diagnostics(cases))
+    codes = ', '.join(f'{escaped(code)} in {number}' for code, number in part.scores.malformed.items())
     reasons = f' ({codes})' if codes else ''
-    return f'<p>{count} of {len(cases)} answers are malformed{reasons}; they count in every score.</p>'
+    return f'<p>{count} of {len(part.cases)} answers are malformed{reasons}; they count in every score.</p>'
+
+
+def _remarks(remarks: Mapping[str, str]) -> str:
+    return ''.join(f'<p>{escaped(name)}: {escaped(remark)}</p>' for name, remark in remarks.items())
 
 
 def _problems(problems: Sequence[str]) -> str:

@@ -54,7 +54,9 @@ class BenchmarkScores:
         published: Figures that GeoChat published, by name of the score.
         headline: Names of the scores to look at first, without protocols; empty if the run does not say.
         facts: What else is known of it, such as its version and file, by name.
+        malformed: How many malformed answers have each complaint.
         problems: What was wrong with questions and answers.
+        remarks: What metrics tell beside their scores, by the name of the score.
     """
 
     name: str
@@ -64,7 +66,9 @@ class BenchmarkScores:
     published: Mapping[str, float] = field(default_factory=dict)
     headline: Sequence[str] = ()
     facts: Mapping[str, str] = field(default_factory=dict)
+    malformed: Mapping[str, int] = field(default_factory=dict)
     problems: Sequence[str] = ()
+    remarks: Mapping[str, str] = field(default_factory=dict)
 
     def summary(self) -> list[str]:
         """Return the names of the scores to look at first, without protocols.

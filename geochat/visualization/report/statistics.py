@@ -1,6 +1,5 @@
 """The numbers behind the report's plots."""
 
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -88,9 +87,3 @@ def precision_and_recall(tables: Sequence[np.ndarray]) -> dict[str, np.ndarray]:
     scores = [grounding_scores(count_boxes(tables, threshold)) for threshold in THRESHOLDS]
     names = {'precision': 'precision', 'recall': 'recall', 'F1': 'f1'}
     return {name: np.array([values[score] for values in scores]) for name, score in names.items()}
-
-
-def diagnostics(cases: Sequence[Case]) -> list[tuple[str, int]]:
-    """Return in how many answers each complaint of the box codec stands, the most frequent first."""
-    counts = Counter(code for case in cases for code in dict.fromkeys(case.diagnostics))
-    return counts.most_common()

@@ -70,6 +70,8 @@ REFER = BenchmarkPart(
         published={'acc@0.5': 0.106},
         headline=('acc@0.5',),
         facts={'source': 'hand-made'},
+        malformed={'no_box': 1},
+        remarks={'meteor': 'left out without Java'},
     ),
     [
         refer('right', [30, 30, 20, 10, 0.0]),
@@ -108,6 +110,8 @@ def test_what_it_tells():
         assert word in words
     assert any('1 of 3 answers are malformed (no_box in 1)' in word for word in words)
     assert any('a taken for b: 1 of 2' in word for word in words)
+    assert 'meteor: left out without Java' in words
+    assert any('always the same' in word for word in words)
 
 
 def test_a_missing_picture_is_named_and_the_rest_is_shown():

@@ -7,7 +7,6 @@ from geochat.visualization.report.cases import overlaps, read_case
 from geochat.visualization.report.statistics import (
     THRESHOLDS,
     confusion,
-    diagnostics,
     precision_and_recall,
     true_box_overlaps,
 )
@@ -69,8 +68,3 @@ def test_precision_and_recall_by_hand():
 def test_nothing_to_count_gives_zeros():
     assert true_box_overlaps([]).tolist() == []
     assert all(not np.any(values) for values in precision_and_recall([]).values())
-
-
-def test_an_answer_counts_once_for_each_complaint():
-    cases = [said('', 'a', diagnostics=['x', 'x', 'y']), said('', 'a', diagnostics=['y'])]
-    assert diagnostics(cases) == [('y', 2), ('x', 1)]
