@@ -112,8 +112,7 @@ class Benchmark:
 
     def no_answer(self, question: Question, error: str) -> Answer:
         """Return what stands for the answer to a question that has none: an empty one, which is wrong."""
-        size = NO_PICTURE if question.images else None
-        return replace(self.answer(question, '', '', size), image_size=None, error=error)
+        return replace(self.answer(question, '', '', NO_PICTURE), image_size=None, error=error)
 
     def _task_of(self, question: Question) -> 'TaskPrompt':
         if not isinstance(self.task, Mapping):

@@ -115,6 +115,14 @@ def test_all_that_is_wrong_with_joined_lines_is_named_and_counted(config):
     assert f'1 questions without an answer; they count as wrong ({place}' in table
 
 
+@pytest.mark.parametrize('answer', [None, [], ''])
+def test_a_line_with_its_own_truth_and_no_answer_counts_as_wrong(config, answer):
+    rows = [{'question': 'where?', 'answer': BOX, 'gt_bbox': BOX}, {'question': 'where?', 'gt_bbox': BOX}]
+    (result,) = score(config, [rows[0], {**rows[1], 'answer': answer}], 'refer')
+    assert result.scores['score']['acc@0.5'] == 0.5
+    assert result.scores['score']['malformed'] == 1
+
+
 def test_boxes_need_the_size_of_the_picture(config, tmp_path):
     rows = [{'id': f'r{number}', 'answer': BOX} for number in range(3)]
     (result,) = score(config, rows, 'refer')

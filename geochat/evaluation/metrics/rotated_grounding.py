@@ -20,6 +20,9 @@ from geochat.evaluation.metrics.boxes import box_array, box_overlaps
 from geochat.registry import METRICS
 from geochat.structures import Answer
 
+_ANY_SIZE = (100, 100)
+"""Stands for a picture's size that is not known, where nothing depends on it: no boxes are as wrong on any picture."""
+
 _COUNTS = ('predicted', 'truth', 'matched', 'any_match', 'first_right')
 
 
@@ -71,12 +74,13 @@ class RotatedGrounding(AnswerMetric):
     def result(self, answer: Answer | Mapping[str, Any]) -> Result:
         """Take the boxes of one answer and its question, and the size of its picture."""
         size = look_up(answer, 'image_size')
-        if size is None and self.way.on_grid:
+        boxes = box_array(look_up(answer, 'parsed', 'boxes'))
+        if size is None and self.way.on_grid and len(boxes):
             raise ValueError(f'the protocol {self.protocol!r} needs the size of the picture')
         return {
-            'size': (np.nan, np.nan) if size is None else size,
+            'size': _ANY_SIZE if size is None else size,
             'truth': box_array(look_up(answer, 'question', 'truth', 'boxes')),
-            'boxes': box_array(look_up(answer, 'parsed', 'boxes')),
+            'boxes': boxes,
         }
 
     def complete(self, results: Sequence[Result]) -> None:

@@ -184,6 +184,15 @@ def test_vrsbench_leaves_answers_without_a_box_out_of_the_cumulative_overlap_alo
     assert scores['vrsbench/mean_iou'] == scores['vrsbench/acc@0.5'] == 0.5
 
 
+@pytest.mark.parametrize('protocol', ['exact', 'geochat', 'earthdial', 'vrsbench'])
+def test_an_answer_without_boxes_is_wrong_where_the_size_is_not_known_too(protocol):
+    scores = score(answers((NONE, SQUARE), size=None), protocol=protocol)
+    prefix = '' if protocol == 'exact' else f'{protocol}/'
+    assert scores[f'{prefix}acc@0.5'] == 0
+    assert scores[f'{prefix}questions'] == scores[f'{prefix}true_boxes'] == 1
+    assert f'{prefix}bad_true_boxes' not in scores
+
+
 def test_a_protocol_on_the_grid_needs_the_picture_s_size():
     samples = answers((SQUARE, SQUARE), size=None)
     assert score(samples)['acc@0.5'] == 1
