@@ -1,6 +1,7 @@
 """What the tools have in common: their arguments, and one line of answer to what the user can mend."""
 
 import argparse
+import io
 import os
 import sys
 from collections.abc import Callable
@@ -43,6 +44,9 @@ def run_tool(work: Callable[[], None]) -> None:
     """
     from geochat.installation import InstallationError, check_installation
 
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors='backslashreplace')  # what a terminal cannot show must not end the program
     try:
         check_installation()
     except InstallationError as error:

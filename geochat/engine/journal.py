@@ -7,7 +7,7 @@ from pathlib import Path
 from mmengine.dist import all_gather_object, broadcast_object_list, get_rank, is_main_process
 
 from geochat.engine.files import failing_together, written
-from geochat.engine.predictions import Row, write_rows
+from geochat.engine.predictions import Row, json_line, write_rows
 
 
 class Journal:
@@ -42,7 +42,7 @@ class Journal:
             WriteError: If they cannot be written.
         """
         with written(self._mine):
-            self._file.write(''.join(f'{json.dumps(row, ensure_ascii=False)}\n' for row in rows))
+            self._file.write(''.join(map(json_line, rows)))
             self._file.flush()
 
     def finish(self, benchmark: str, rows: Iterable[Row]) -> None:

@@ -71,6 +71,16 @@ def answer_of_row(benchmark: 'Benchmark', question: Any, row: Mapping[str, Any])
     )
 
 
+def json_line(row: Row) -> str:
+    """Return a line of JSON; characters stand as they are, unless one is half a pair, which no file can hold."""
+    line = json.dumps(row, ensure_ascii=False)
+    try:
+        line.encode('utf-8')
+    except UnicodeEncodeError:
+        line = json.dumps(row)
+    return f'{line}\n'
+
+
 def write_rows(path: Path, rows: Iterable[Row]) -> None:
     """Write lines as a whole file."""
-    replace_text(path, ''.join(f'{json.dumps(row, ensure_ascii=False)}\n' for row in rows))
+    replace_text(path, ''.join(map(json_line, rows)))

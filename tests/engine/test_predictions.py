@@ -8,7 +8,7 @@ from small_run import small_run
 
 from geochat.engine.benchmark import build_benchmarks
 from geochat.engine.journal import Journal
-from geochat.engine.predictions import answer_of_row, answer_row, write_rows
+from geochat.engine.predictions import answer_of_row, answer_row, json_line, write_rows
 
 BOX = '{<10><20><30><40>|<30>}'
 
@@ -55,6 +55,12 @@ def test_a_line_says_what_was_asked_said_and_read(refer, tmp_path):
     assert (row['answer'], row['malformed'], row['boxes']) == ('über\u2028{<1>}', True, [])
     assert row['diagnostics'] == ['wrong_count']
     assert 'über' in lines[1]
+
+
+def test_half_a_pair_of_surrogates_can_be_written_and_read():
+    row = {'answer': 'über \ud800'}
+    assert json.loads(json_line(row).encode('utf-8')) == row
+    assert json_line({'answer': 'über'}) == '{"answer": "über"}\n'
 
 
 def test_a_line_gives_the_same_answer_again(refer):
