@@ -284,7 +284,8 @@ def _lines_by_id(part: _Gathered, known: set[str], lines: Sequence[Line]) -> dic
 
 
 def _lacks(line: Line, name: str) -> str:
-    return f'there is no {" or ".join(map(repr, line.fields[name]))}, only {", ".join(map(repr, line.row))}'
+    there = ', '.join(repr(key) for key, value in line.row.items() if value is not None)
+    return f'there is no {" or ".join(map(repr, line.fields[name]))}, only {there}'
 
 
 def _read(part: _Gathered, question: Question, line: Line) -> Answer:

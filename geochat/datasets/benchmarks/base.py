@@ -108,7 +108,8 @@ def field(row: Mapping[str, Any], *keys: str) -> Any:
     for key in keys:
         if row.get(key) is not None:
             return row[key]
-    raise ValueError(f'there is no {" or ".join(map(repr, keys))}, only {", ".join(map(repr, row))}')
+    there = ', '.join(repr(key) for key, value in row.items() if value is not None)
+    raise ValueError(f'there is no {" or ".join(map(repr, keys))}, only {there}')
 
 
 def text_field(row: Mapping[str, Any], *keys: str) -> str:
