@@ -186,7 +186,7 @@ class CentreSides(Shape):
         # Rounding comes before folding, as in TurnedEdges.
         degrees = np.rint(np.rad2deg(boxes[:, 4]))
         if self.long_side:
-            swap = boxes[:, 2] < boxes[:, 3]
+            swap = boxes[:, 2] * (1 + 1e-9) < boxes[:, 3]  # a square keeps its angle, whatever the last digit
             degrees = (degrees + 90 * swap + 90) % 180 - 90
         else:
             turns = np.where((degrees >= 0) & (degrees <= 90), 0, degrees // 90)

@@ -54,6 +54,8 @@ WRITTEN = [
     # w is the longer side: 40 x 100 px at 30 degrees are 100 x 40 px at 120, which is -60.
     ({'type': 'rscovlm_obb', 'plain': True}, [100, 100, 40, 100, np.pi / 6], (280, 280), '100,100,100,40,-60'),
     ({'type': 'rscovlm_obb', 'plain': True}, TURNED, WIDE, '98,98,98,49,37'),
+    # 3 x 3 pixels become 56 x 56, where float64 makes the one side longer by its last digit.
+    ({'type': 'rscovlm_obb', 'plain': True}, [0, 0, 3, 3, 0], (3, 3), '0,0,56,56,0'),
     (
         'rscovlm_quad',
         TURNED,
