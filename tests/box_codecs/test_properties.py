@@ -119,7 +119,7 @@ def check_corners(row, found, size, precision):
 
 def some_of(name, count):
     """Settings of a property: more examples for GeoChat's own language."""
-    return settings(max_examples=4 * count if name == 'geochat' else count, deadline=None)
+    return settings(max_examples=3 * count if name == 'geochat' else count, deadline=None)
 
 
 @every_codec
@@ -131,7 +131,7 @@ def test_any_box_comes_back_within_the_precision(name):
     patch = 28 if name.startswith('rscovlm_obb') else 1
 
     @given(scenes(name))
-    @some_of(name, 60)
+    @some_of(name, 40)
     def comes_back(scene):
         size, rows = scene
         if patch > 1:
@@ -152,7 +152,7 @@ def test_text_written_once_stays_the_same(name):
     codec = CODECS[name]
 
     @given(scenes(name))
-    @some_of(name, 40)
+    @some_of(name, 25)
     def stays(scene):
         size, rows = scene
         text = codec.encode(rows, size)
@@ -166,7 +166,7 @@ def test_a_box_written_is_of_the_pattern_and_parts_are_of_the_separator(name):
     codec = CODECS[name]
 
     @given(scenes(name))
-    @some_of(name, 30)
+    @some_of(name, 20)
     def is_of_the_pattern(scene):
         size, rows = scene
         for row in rows:
@@ -188,7 +188,7 @@ def test_every_text_of_the_pattern_is_one_well_written_box(name):
     assert not re.search(r'\(\?[=!<]|\\[1-9]', codec.pattern)  # a grammar knows no look-around and no back references
 
     @given(st.from_regex(re.compile(codec.pattern, re.ASCII), fullmatch=True))
-    @some_of(name, 40)
+    @some_of(name, 25)
     def is_a_box(text):
         grounded = codec.decode(text, (640, 480))
         codes = {d.code for d in grounded.diagnostics}
@@ -335,7 +335,7 @@ def test_random_and_mutated_answers_are_read_without_raising(name):
         codec.encode(LABELLED, size, ['ship', 'ship', 'a "dock"']),
         f'I see {codec.encode(LABELLED[:2], size)} in the north.',
     ]
-    with_boxes, trials = 0, 10_000 if name == 'geochat' else 1_000
+    with_boxes, trials = 0, 5_000 if name == 'geochat' else 600
     for index in range(trials):
         if index % 2:
             text = ''.join(PIECES[i] for i in rng.integers(0, len(PIECES), rng.integers(0, 24)))
@@ -352,14 +352,14 @@ def test_no_text_makes_decode_raise(name):
     @given(
         st.text(alphabet=st.one_of(st.sampled_from('{}<>|[](),"0123456789-+. \n/p_:'), st.characters()), max_size=80)
     )
-    @some_of(name, 60)
+    @some_of(name, 40)
     def is_read(text):
         check_answer(codec, text, (640, 480))
 
     is_read()
 
 
-LONG = 20_000
+LONG = 10_000
 
 
 @pytest.mark.parametrize(
@@ -371,7 +371,7 @@ LONG = 20_000
         *('POLYGON ((', '"coordinates": [', '"coordinates": [[[1, 2]', '{"type": "Feature", "properties": {'),
     ],
 )
-@pytest.mark.parametrize('start', ['', '{<1><1><1><1>|<', '"bbox_2d": [', '"coordinates": [[[', '<loc_1>', '1,1,1,1 a'])
+@pytest.mark.parametrize('start', ['', '{<1><1><1><1>|<', '"coordinates": [[[', '1,1,1,1 a'])
 def test_reading_takes_time_in_proportion_to_the_text(start, piece):
     """Texts of which a part could be read again for every other part: they would take minutes then."""
     for codec in LINEAR:
