@@ -6,34 +6,43 @@ import re
 import runpy
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 from small_parts import small_model
 from small_run import small_run, write_lines
 
-from geochat.engine import link_parts
+from geochat.engine import link_parts, load_config
 from geochat.engine.checkpoint import save_model
 from geochat.registry import PART_REGISTRIES
 
 ROOT = Path(__file__).parents[2]
 TOOL = ROOT / 'tools' / 'test.py'
-SHARED = ROOT.parent / 'shared'
-PARITY = Path(os.environ.get('GEOCHAT_PARITY', SHARED / 'parity'))
+PARITY = Path(os.environ.get('GEOCHAT_PARITY', ROOT.parent / 'shared' / 'parity'))
+SAMPLES = PARITY.parent / 'samples'
+
+
+def started(*command):
+    """Start a Python process in the tests' environment."""
+    variables = {**os.environ, 'PYTHONPATH': os.pathsep.join((str(ROOT), str(ROOT / 'tests'))), 'OMP_NUM_THREADS': '1'}
+    return subprocess.Popen(
+        [sys.executable, *map(str, command)],
+        env=variables,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
 
 
 def run(*command, timeout=180):
-    """Start a Python process in the tests' environment and return its exit code and output."""
-    variables = {**os.environ, 'PYTHONPATH': os.pathsep.join((str(ROOT), str(ROOT / 'tests'))), 'OMP_NUM_THREADS': '1'}
-    result = subprocess.run(
-        [sys.executable, *map(str, command)],
-        env=variables,
-        capture_output=True,
-        text=True,
-        timeout=timeout,
-        check=False,
-    )
-    return result.returncode, result.stdout + result.stderr
+    """Run a Python process and return its exit code and output."""
+    with started(*command) as process:
+        try:
+            output, _ = process.communicate(timeout=timeout)
+        finally:
+            process.kill()
+    return process.returncode, output
 
 
 def run_here(monkeypatch, *arguments):
@@ -192,44 +201,69 @@ def test_either_a_checkpoint_or_predictions(monkeypatch, capsys, arguments):
     assert '--predictions' in capsys.readouterr().err
 
 
-@pytest.mark.skipif(not PARITY.is_dir(), reason=f'the recordings of the original are not at {PARITY} ($GEOCHAT_PARITY)')
-@pytest.mark.skipif(not (SHARED / 'samples').is_dir(), reason=f'the sample pictures are not at {SHARED}/samples')
-def test_a_checkpoint_of_the_original_is_tested_on_real_pictures(tmp_path):
-    """GeoChat-Bench's format, pictures of several sizes, and a model as the original saves it."""
-    images = SHARED / 'samples' / 'images'
-    names = sorted(path.name for path in images.iterdir())
-    write_lines(
-        tmp_path / 'aid.jsonl',
-        [
-            {
-                'question_id': f'church/{name}',
-                'image': name,
-                'text': 'Classify the image from the following classes. Classes: church, harbor.',
-                'ground_truth': 'church',
-            }
-            for name in names
-        ],
-    )
-    write_lines(
-        tmp_path / 'referring.jsonl',
-        [
-            {
-                'question_id': name,
-                'image_id': name,
-                'question': 'the building',
-                'ground_truth': [[[10, 10], [60, 10], [60, 40], [10, 40]]],
-                'type': 'ref',
-                'size_group': 'small',
-            }
-            for name in names
-        ],
-    )
+SEVEN = ('aid', 'ucmerced', 'rsvqa_lrben', 'rsvqa_hrben', 'referring', 'region_caption', 'grounding_description')
+"""GeoChat's benchmarks."""
+
+
+def write_geochat_bench(folder):
+    """Write small files of GeoChat-Bench's seven benchmarks on the sample pictures, where the configs look for them."""
+    pictures = sorted((SAMPLES / 'images').iterdir())[:4]
+    stems = [path.stem for path in pictures]
+    places = ('AID/church', 'UCMerced/church', 'RSVQA-LR/Images_LR', 'RSVQA-HR/Data', 'GeoChat_Instruct/images')
+    for place in places:
+        (folder / 'data' / place).mkdir(parents=True)
+        for path in pictures:
+            (folder / 'data' / place / f'{path.stem}.png').symlink_to(path)
+    bench = folder / 'data' / 'GeoChat-Bench'
+    bench.mkdir()
+    scene = {
+        'text': 'Classify the image from the following classes. Classes: church, harbor.',
+        'ground_truth': 'Church',
+    }
+    scenes = [{'question_id': f'church/{stem}.png', 'image': f'church/{stem}.png', **scene} for stem in stems]
+    write_lines(bench / 'aid.jsonl', scenes)
+    write_lines(bench / 'UCmerced.jsonl', scenes)
+    questions = [
+        {'question_id': number, 'image': f'{stem}.png', 'text': f'Is there a {kind}?', 'category': kind}
+        for number, (stem, kind) in enumerate(zip(stems, ('presence', 'comp', 'rural_urban', 'presence'), strict=True))
+    ]
+    answers = {'answers': [{'question_id': row['question_id'], 'answer': 'yes', 'active': True} for row in questions]}
+    for name, file in (('lrben', 'RSVQA-LR/all_answers.json'), ('hrben', 'RSVQA-HR/USGSanswers.json')):
+        write_lines(bench / f'{name}.jsonl', questions)
+        (folder / 'data' / file).write_text(json.dumps(answers))
+    expressions = [
+        {
+            'question_id': number,
+            'image_id': stem,
+            'question': 'the building',
+            'ground_truth': [[[10, 10], [60, 10], [60, 40], [10, 40]]] * (1 + number % 2),
+            'type': ('ref', 'grounding')[number % 2],
+            'size_group': ('small', 'medium', 'large')[number % 3],
+        }
+        for number, stem in enumerate(stems)
+    ]
+    write_lines(bench / 'referring.jsonl', expressions)
+    regions = [
+        {**row, 'question': '{<10><20><30><40>|<30>}', 'ground_truth': '<p>1 building</p>'} for row in expressions
+    ]
+    write_lines(bench / 'region_captioning.jsonl', regions)
+    described = [{'image_id': stem, 'description': 'There are two buildings.'} for stem in stems]
+    write_lines(bench / 'grounding_description.jsonl', described)
+
+
+def write_config_of_seven(folder):
+    """Write a config of the original's small checkpoint and the benchmarks of GeoChat-7B."""
     config = json.loads((PARITY / 'geochat-tiny' / 'config.json').read_text())
     shape = {key: config[key] for key in ('hidden_size', 'intermediate_size', 'num_hidden_layers', 'vocab_size')}
     heads = {key: config[key] for key in ('num_attention_heads', 'num_key_value_heads')}
-    source = {'type': 'ImageFolder', 'root': str(images)}
+    real = load_config(ROOT / 'configs' / 'geochat_7b.py')
+    benchmarks = {name: real.benchmarks[name].to_dict() for name in SEVEN}
+    for settings in benchmarks.values():
+        settings['max_new_tokens'] = 10
+        if settings['metrics'][0]['type'].endswith('Captions'):  # METEOR takes Java, and seconds
+            settings['metrics'] = [{'type': 'Captions', 'measures': ['rouge']}]
     cfg = small_run(
-        tmp_path,
+        folder,
         vision_encoder={'type': 'ClipVisionEncoder', 'pretrained': str(PARITY / 'clip-tiny-336'), 'image_size': 504},
         llm={
             'type': 'HFCausalLM',
@@ -238,15 +272,38 @@ def test_a_checkpoint_of_the_original_is_tested_on_real_pictures(tmp_path):
             'chat_template': {'type': 'llava_v1'},
         },
         max_length=2048,
+        benchmarks=benchmarks,
+        task_prompts=real.task_prompts.to_dict(),
+        test_cfg={'batch_size': 2},
     )
-    benchmarks = cfg.benchmarks
-    benchmarks.scene.reader.update(data_file=str(tmp_path / 'aid.jsonl'), image_source=source, truth_from='question_id')
-    benchmarks.refer.reader.update(data_file=str(tmp_path / 'referring.jsonl'), image_source=source, image_suffix='')
-    benchmarks.scene.metrics, benchmarks.refer.metrics = [{'type': 'ExactMatch'}], [{'type': 'RotatedGrounding'}]
-    link_parts(cfg).dump(tmp_path / 'original.py')
-    code, output = run(TOOL, tmp_path / 'original.py', PARITY / 'geochat-tiny', '--work-dir', tmp_path / 'out')
+    link_parts(cfg).dump(folder / 'seven.py')
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not PARITY.is_dir(), reason=f'the recordings of the original are not at {PARITY} ($GEOCHAT_PARITY)')
+@pytest.mark.skipif(not SAMPLES.is_dir(), reason=f'the sample pictures are not at {SAMPLES}')
+def test_a_checkpoint_of_the_original_runs_all_seven_and_goes_on_after_a_kill(tmp_path, monkeypatch):
+    """GeoChat-Bench's format, real pictures of several sizes, and a model as the original saves it."""
+    monkeypatch.chdir(tmp_path)
+    write_geochat_bench(tmp_path)
+    write_config_of_seven(tmp_path)
+    command = (TOOL, 'seven.py', PARITY / 'geochat-tiny', '--benchmarks', *SEVEN)
+    code, output = run(*command, '--work-dir', 'whole')
     assert code == 0, output
-    assert '| refer ' in output
-    rows = (tmp_path / 'out' / 'predictions.jsonl').read_text().splitlines()
-    assert len(rows) == 2 * len(names)
-    assert len(list((tmp_path / 'out' / 'pictures').iterdir())) == len(names)
+    for name in SEVEN:
+        assert re.search(rf'\| {name} +\|', output), name
+    assert '| published |' in output
+    assert len(list(Path('whole/pictures').iterdir())) == 8  # of referring and of grounded descriptions
+    with started(*command, '--work-dir', 'again') as process:
+        answers = Path('again/predictions.jsonl')
+        while process.poll() is None and (not answers.is_file() or answers.read_text().count('\n') < 14):
+            time.sleep(0.02)
+        process.kill()
+    assert 14 <= answers.read_text().count('\n') < 27, 'it was not killed half way'
+    code, output = run(*command, '--work-dir', 'again')
+    assert code == 0, output
+    assert 'are taken over from an interrupted or earlier run' in output
+    assert answers.read_text() == Path('whole/predictions.jsonl').read_text()
+    assert answers.read_text().count('\n') == 27  # RSVQA-HRBEN leaves a category out
+    whole, again = (json.loads(Path(name, 'metrics.json').read_text()) for name in ('whole', 'again'))
+    assert again == whole
