@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from geochat.engine.config import OPTIONAL_BENCHMARK_KEYS, ConfigError
+from geochat.engine.config import OPTIONAL_BENCHMARK_KEYS, ConfigError, build_part
 from geochat.engine.results import BenchmarkResult, Problem, Scores, count_malformed, shown_scores
 from geochat.registry import BOX_CODECS, DATASETS, METRICS, TASK_PROMPT_TEMPLATES, near_misses
 from geochat.structures import Answer, Question
@@ -295,7 +295,7 @@ def build_benchmarks(
         FileNotFoundError: If a file of a benchmark is not there.
     """
     check_names(benchmarks, names or ())
-    codec = BOX_CODECS.build(dict(box_codec))
+    codec = build_part(BOX_CODECS, box_codec, 'box_codec')
     return [build_benchmark(name, benchmarks[name], task_prompts, codec) for name in names or benchmarks]
 
 
@@ -312,7 +312,7 @@ def build_available(
     Raises:
         ConfigError: If the files of none are there.
     """
-    codec = BOX_CODECS.build(dict(box_codec))
+    codec = build_part(BOX_CODECS, box_codec, 'box_codec')
     built, missing = [], {}
     for name, settings in benchmarks.items():
         try:
@@ -344,16 +344,16 @@ def build_benchmark(
     Raises:
         FileNotFoundError: If a file or folder of it is not there; the message also says where to get it.
     """
-    reader = _build_reader(settings) if questions is None else questions
+    reader = _build_reader(name, settings) if questions is None else questions
     task = _build_task(settings['task'], task_prompts)
-    metrics = [METRICS.build(dict(metric)) for metric in settings['metrics']]
+    metrics = [build_part(METRICS, metric, f'benchmarks.{name}.metrics') for metric in settings['metrics']]
     further = {key: settings[key] for key in OPTIONAL_BENCHMARK_KEYS if key in settings}
     return Benchmark(name, reader, task, codec, metrics, **further)
 
 
-def _build_reader(settings: Mapping[str, Any]) -> 'BenchmarkReader':
+def _build_reader(name: str, settings: Mapping[str, Any]) -> 'BenchmarkReader':
     try:
-        return DATASETS.build(dict(settings['reader']))
+        return build_part(DATASETS, settings['reader'], f'benchmarks.{name}.reader')
     except (FileNotFoundError, NotADirectoryError) as error:
         source = f'; where to get it: {settings["source"]}' if settings.get('source') else ''
         raise FileNotFoundError(f'{error}{source}') from error
@@ -376,4 +376,4 @@ def _build_task(
 ) -> 'TaskPrompt | dict[str, TaskPrompt]':
     if isinstance(task, Mapping):
         return {kind: _build_task(name, task_prompts) for kind, name in task.items()}
-    return TASK_PROMPT_TEMPLATES.build(dict(task_prompts[task]))
+    return build_part(TASK_PROMPT_TEMPLATES, task_prompts[task], f'task_prompts.{task}')

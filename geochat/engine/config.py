@@ -269,6 +269,18 @@ def resolve(registry: Registry, name: str) -> Any:
         raise ConfigError(error.args[0]) from error
 
 
+def build_part(registry: Registry, settings: Mapping[str, Any], place: str) -> Any:
+    """Build a part from its settings.
+
+    Raises:
+        ConfigError: If the part refuses a value, or a file that its settings name; the message begins with the place.
+    """
+    try:
+        return registry.build(dict(settings))
+    except (ImportError, ValueError) as error:
+        raise ConfigError(f'{place}: {error}') from error
+
+
 def registry_at(place: Sequence[str]) -> Registry | None:
     """Return the registry in which the ``type`` of the dict at a place of the config is looked up; None if unknown."""
     names = [name for name in place if not name.isdecimal()]

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from geochat.engine.benchmark import NO_PICTURE, Benchmark, build_benchmark, check_names
-from geochat.engine.config import PACKAGED_CONFIGS, ConfigError, load_config
+from geochat.engine.config import PACKAGED_CONFIGS, ConfigError, build_part, load_config
 from geochat.engine.results import BenchmarkResult, Problem, write_metrics
 from geochat.registry import BOX_CODECS
 from geochat.structures import Answer, Question
@@ -224,7 +224,7 @@ def _by_benchmark(lines: Sequence[Line], names: Sequence[str] | None) -> dict[st
 
 def _gather(name: str, cfg: Mapping[str, Any], lines: Sequence[Line], source: str) -> _Gathered:
     """Find the questions that lines answer: in the benchmark's files, or in the lines themselves."""
-    settings, codec = cfg['benchmarks'][name], BOX_CODECS.build(dict(cfg['box_codec']))
+    settings, codec = cfg['benchmarks'][name], build_part(BOX_CODECS, cfg['box_codec'], 'box_codec')
     lacking = None
     if any(line.get('id') is not None for line in lines):
         try:

@@ -97,3 +97,24 @@ def test_benchmarks_whose_files_are_not_there_are_named(tmp_path):
         ConfigError, match=r'the files of none of the benchmarks are there: scene: .*; refer: .*refer\.jsonl'
     ):
         build_available(cfg.benchmarks, cfg.task_prompts, cfg.box_codec)
+
+
+@pytest.mark.parametrize(
+    ('change', 'message'),
+    [
+        ({'box_codec': {'type': 'earthdial', 'sense': 'up'}}, r"box_codec: sense is 'clockwise' or .*, not 'up'"),
+        ({'metrics': [{'type': 'ExactMatch', 'normalization': 'none'}]}, r"benchmarks\.scene\.metrics: .*'?none"),
+        (
+            {'line': '{"question_id": "x"}'},
+            r"benchmarks\.scene\.reader: .*scene\.jsonl, line 4: there is no 'text'",
+        ),
+    ],
+)
+def test_a_part_that_refuses_a_value_or_a_file_is_named_with_its_place(tmp_path, change, message):
+    cfg = small_run(tmp_path)
+    if 'line' in change:
+        with (tmp_path / 'scene.jsonl').open('a') as file:
+            file.write(change['line'])
+    cfg.benchmarks.scene.metrics = change.get('metrics', cfg.benchmarks.scene.metrics)
+    with pytest.raises(ConfigError, match=message):
+        build_benchmarks(cfg.benchmarks, cfg.task_prompts, change.get('box_codec', cfg.box_codec), ['scene'])
