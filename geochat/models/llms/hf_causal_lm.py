@@ -4,7 +4,7 @@ import functools
 import importlib.util
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,7 @@ from geochat.models.attention import (
 from geochat.models.layers import checkpoint_layers, compile_layers
 from geochat.models.llms.start_values import set_start_values
 from geochat.models.partitioned import build_transformer
+from geochat.models.prefix_attention import PREFIX_ATTENTION, PrefixSpan, own_mask, prefix_attention
 from geochat.models.weights import load_weights, stream_weights
 from geochat.registry import CHAT_TEMPLATES, LLMS
 
@@ -141,6 +142,7 @@ class HFCausalLM(nn.Module):
         positions: torch.Tensor,
         cache: Any = None,
         needed: torch.Tensor | None = None,
+        prefixes: Sequence[PrefixSpan] | None = None,
     ) -> torch.Tensor:
         """Run the decoder.
 
@@ -152,6 +154,8 @@ class HFCausalLM(nn.Module):
             cache: A transformers ``Cache`` to read and extend; None keeps none.
             needed: (B, T) bool, the tokens whose states are used; the last layer's MLP is spared for the others, whose
                 states mean nothing. None needs all.
+            prefixes: Which rows have which prefix before them (:mod:`geochat.models.prefix_attention`), if
+                :attr:`can_share_prefixes`. Mask and cache are of what follows it, ``positions`` count it.
 
         Returns:
             (B, T, hidden_size), after the last norm.
@@ -169,8 +173,13 @@ class HFCausalLM(nn.Module):
             )
         # Set at every forward and left so: checkpointed layers look them up again in the backward pass.
         self._needed = needed
-        self.model.config._attn_implementation = choose_attention(self.attention, layout, embeds.device)
-        settings = {} if layout is None else self._layout_settings(layout, embeds.dtype)
+        if prefixes:
+            _register_prefix_attention()
+            self.model.config._attn_implementation = PREFIX_ATTENTION
+            settings = {'attention_mask': own_mask(mask, embeds.shape[1]), 'prefixes': prefixes}
+        else:
+            self.model.config._attn_implementation = choose_attention(self.attention, layout, embeds.device)
+            settings = {} if layout is None else self._layout_settings(layout, embeds.dtype)
         output = self.model.get_decoder()(
             inputs_embeds=embeds,
             position_ids=positions,
@@ -209,6 +218,20 @@ class HFCausalLM(nn.Module):
     def logits(self, rows: torch.Tensor) -> torch.Tensor:
         """Apply the head to chosen rows (..., hidden_size): float32 (..., vocabulary)."""
         return self.model.get_output_embeddings()(rows).float()
+
+    @property
+    def can_share_prefixes(self) -> bool:
+        """Whether rows may share a prefix: all layers see everything before them, with plain softmax attention."""
+        config = self.model.config
+        plain = getattr(self.model, '_supports_attention_backend', False) and not any(
+            getattr(config, name, None) for name in ('sliding_window', 'attn_logit_softcapping', 'attention_chunk_size')
+        )
+        return plain and set(getattr(config, 'layer_types', None) or ()) <= {'full_attention'}
+
+    @property
+    def context_length(self) -> int | None:
+        """Most tokens of a text, question and answer together, that the LLM was made for; None if it does not say."""
+        return getattr(self.model.config, 'max_position_embeddings', None)
 
     def new_cache(self) -> Any:
         """Return an empty cache for :meth:`hidden_states`."""
@@ -317,6 +340,13 @@ def _register_document_attention() -> None:
 
     # Its loop over documents would be compiled anew for every batch.
     AttentionInterface.register(DOCUMENT_ATTENTION, torch.compiler.disable(document_attention))
+
+
+@functools.cache
+def _register_prefix_attention() -> None:
+    from transformers import AttentionInterface
+
+    AttentionInterface.register(PREFIX_ATTENTION, torch.compiler.disable(prefix_attention))
 
 
 def _attention(name: str) -> str:
