@@ -1,7 +1,18 @@
-"""Answers from a model: batched decoding, choice among given answers, and how sure it was of the boxes in them."""
+"""Answers from a model: an engine that writes them, choice among given answers, and how sure it was of the boxes."""
 
 from geochat.generation.confidence import box_scores, token_ends
-from geochat.generation.greedy import Generated, generate
+from geochat.generation.engine import Answer, GenerationEngine, generate
 from geochat.generation.likelihood import option_log_probs
+from geochat.generation.requests import Generated, GenerationSettings, Request
 
-__all__ = ['Generated', 'box_scores', 'generate', 'option_log_probs', 'token_ends']
+__all__ = [
+    'Answer',
+    'Generated',
+    'GenerationEngine',
+    'GenerationSettings',
+    'Request',
+    'box_scores',
+    'generate',
+    'option_log_probs',
+    'token_ends',
+]

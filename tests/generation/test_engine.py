@@ -1,11 +1,13 @@
 import random
 
+import numpy as np
 import pytest
 import torch
-from small_parts import small_model
+from small_parts import small_model, small_parts
 
 from geochat import generation
-from geochat.generation import Generated
+from geochat.generation import Generated, GenerationEngine, GenerationSettings, Request
+from geochat.models import GeoChat
 from geochat.structures import IMAGE_TOKEN_INDEX
 
 
@@ -90,3 +92,80 @@ def test_log_probabilities_are_those_of_a_pass_over_the_whole_answer():
 def test_no_token_is_made_where_none_is_allowed():
     model = small_model()
     assert generation.generate(model, left_padded([[1, 5], [1]], None), max_new_tokens=0) == [Generated([], [])] * 2
+
+
+def request(ids, max_new_tokens=6, seed=0, **settings):
+    """A request whose pictures are drawn from a seed."""
+    count = list(ids).count(IMAGE_TOKEN_INDEX)
+    pixels = torch.randn(count, 3, 28, 28, generator=torch.Generator().manual_seed(seed))
+    keys = [f'{seed}.{number}' for number in range(count)]
+    return Request(np.array(ids), list(pixels), keys, GenerationSettings(max_new_tokens, **settings))
+
+
+def test_an_llm_with_a_sliding_window_answers_in_whole_batches():
+    parts = small_parts()
+    parts['llm']['config'].update(model_type='mistral', sliding_window=8)
+    torch.manual_seed(0)
+    model = GeoChat(**parts).eval()
+    requests = [request(prompt, 12, seed=number) for number, prompt in enumerate(mixed_prompts(7))]
+    engine = GenerationEngine(model, batch_size=3)
+    assert not engine.share_prefixes
+    together = engine.generate(requests)
+    assert [answer.ids for answer in together] == [
+        GenerationEngine(model, batch_size=1).generate([single])[0].ids for single in requests
+    ]
+
+
+def test_a_picture_that_ends_a_request_is_not_shared():
+    model = small_model()
+    last = request([1, 300, IMAGE_TOKEN_INDEX])
+    assert last.prefix_key is None
+    whole = GenerationEngine(model, share_prefixes=False).generate([last])
+    assert [answer.ids for answer in GenerationEngine(model).generate([last])] == [answer.ids for answer in whole]
+
+
+def test_answers_join_a_running_batch_and_leave_it():
+    model = small_model()
+    requests = [request([1, IMAGE_TOKEN_INDEX, 270 + number], 8) for number in range(5)]
+    alone = [GenerationEngine(model).generate([single])[0].ids for single in requests]
+    engine = GenerationEngine(model, batch_size=4)
+    answers = [engine.submit(single) for single in requests[:3]]
+    assert len(engine.step()) == 3
+    answers.append(engine.submit(requests[3]))
+    assert engine.step()[-1] is answers[3]
+    engine.cancel(answers[1])
+    answers.append(engine.submit(requests[4]))
+    while not engine.idle:
+        engine.step()
+    assert [answer.finish for answer in answers] == ['length', 'cancelled', 'length', 'length', 'length']
+    assert answers[1].ids == alone[1][:2]
+    assert [answers[number].ids for number in (0, 2, 3, 4)] == [alone[number] for number in (0, 2, 3, 4)]
+    assert engine.prefixes.computed == 1
+    assert all(answer.prefix is None for answer in answers)
+
+
+def test_a_request_that_fills_the_context_is_refused_before_anything_is_answered():
+    model = small_model()
+    engine = GenerationEngine(model)
+    long = request([1, IMAGE_TOKEN_INDEX] + [300] * 508)
+    with pytest.raises(ValueError, match=r"has 513 tokens with its 1 pictures, and the LLM's context 512"):
+        engine.generate([request([1, 2]), long])
+    assert engine.idle
+    (answer,) = engine.generate([request([1, IMAGE_TOKEN_INDEX] + [300] * 504, 30)])
+    assert len(answer.ids) <= 3
+    with pytest.raises(ValueError, match='1 image tokens stand in the request, but 0 pictures'):
+        Request(np.array([1, IMAGE_TOKEN_INDEX, 5]))
+
+
+def test_few_prefixes_are_kept_and_those_used_last():
+    model = small_model()
+    engine = GenerationEngine(model, batch_size=1, prefix_memory_mb=1)
+    questions = [request([1, IMAGE_TOKEN_INDEX, 270], 2, seed=seed) for seed in range(4)]
+    engine.generate(questions[:1])
+    engine.prefixes.max_bytes = 3 * engine.prefixes.num_bytes
+    for number in (1, 2, 0, 3, 0, 1):  # 1 is evicted by 3, since 0 was used after it
+        engine.generate(questions[number : number + 1])
+    assert (engine.prefixes.computed, engine.prefixes.found, len(engine.prefixes)) == (5, 2, 3)
+    assert engine.prefixes.num_bytes == engine.prefixes.max_bytes
+    engine.prefixes.clear()
+    assert (engine.prefixes.num_bytes, len(engine.prefixes)) == (0, 0)
