@@ -2,59 +2,26 @@
 
 import itertools
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from torch import nn
 
+from geochat.generation.answers import Answer, BeamAnswer, Language, Offer, draw_tokens
 from geochat.generation.prefixes import PrefixStore
 from geochat.generation.requests import DEFAULT_MAX_NEW_TOKENS, Generated, GenerationSettings, Request
 from geochat.models.prefix_attention import Prefix, PrefixSpan
 from geochat.structures import IMAGE_TOKEN_INDEX
 
 if TYPE_CHECKING:
+    from geochat.box_codecs import BoxCodec
     from geochat.models import GeoChat
 
 DEFAULT_BATCH_SIZE = 32
 DEFAULT_PREFIX_MEMORY_MB = 1024
 """A picture of GeoChat-7B, 1,296 tokens in half precision, takes 680."""
-
-
-class Answer:
-    """An answer that is being written.
-
-    Attributes:
-        request: What was asked.
-        room: How many tokens it may have.
-        prefix: What stands before its row; None where the row is whole.
-        ids: The tokens so far.
-        log_probs: Their log-probabilities.
-        finish: Why it ended, see :class:`Generated`; None while it is being written.
-    """
-
-    def __init__(self, request: Request, room: int):
-        self.request, self.room = request, room
-        self.prefix: Prefix | None = None
-        self.ids: list[int] = []
-        self.log_probs: list[float] = []
-        self.finish: str | None = None
-
-    @property
-    def result(self) -> Generated:
-        """The finished answer."""
-        return Generated(self.ids, self.log_probs, self.finish)
-
-    def add(self, token: int, log_prob: float, stop_ids: Sequence[int]) -> None:
-        """Take the next token, and end if it is one that ends answers or the last that is allowed."""
-        if token in stop_ids:
-            self.finish = 'end'
-            return
-        self.ids.append(token)
-        self.log_probs.append(log_prob)
-        if len(self.ids) == self.room:
-            self.finish = 'length'
 
 
 class GenerationEngine:
@@ -70,6 +37,7 @@ class GenerationEngine:
         share_prefixes: False computes each request whole.
         prefix_memory_mb: Most memory, in 2**20 bytes, for keys and values that are kept for later requests; those used
             last stay. The one used last is kept in any case, and a batch holds those of its own requests.
+        box_codec: The model's box language, for requests with ``stop_at_box``.
     """
 
     def __init__(
@@ -78,6 +46,7 @@ class GenerationEngine:
         batch_size: int = DEFAULT_BATCH_SIZE,
         share_prefixes: bool = True,
         prefix_memory_mb: float = DEFAULT_PREFIX_MEMORY_MB,
+        box_codec: 'BoxCodec | None' = None,
     ):
         if batch_size < 1:
             raise ValueError(f'batch_size is at least 1, not {batch_size}')
@@ -85,6 +54,8 @@ class GenerationEngine:
         self.batch_size = batch_size
         self.share_prefixes = share_prefixes and model.llm.can_share_prefixes
         self.prefixes = PrefixStore(int(prefix_memory_mb * 2**20))
+        pattern = None if box_codec is None else box_codec.pattern
+        self._language = Language(model.llm.tokenizer, model.llm.stop_ids, pattern)
         self._waiting: deque[Answer] = deque()
         self._rows = Rows(model)
 
@@ -98,7 +69,8 @@ class GenerationEngine:
             The answers, in the order of the requests.
 
         Raises:
-            ValueError: If a request is longer than the LLM's context; nothing is answered then.
+            ValueError: If a request is longer than the LLM's context, needs more rows than a batch has, or needs a box
+                language that the engine does not know; nothing is answered then.
         """
         answers = [self._answer(request) for request in requests]
         firsts: dict[Any, int] = {}
@@ -116,7 +88,7 @@ class GenerationEngine:
             The answer, which :meth:`step` writes on.
 
         Raises:
-            ValueError: If the request is longer than the LLM's context.
+            ValueError: As :meth:`generate`.
         """
         answer = self._answer(request)
         self._queue(answer)
@@ -125,7 +97,20 @@ class GenerationEngine:
     def cancel(self, answer: Answer) -> None:
         """End an answer where it is, with ``finish='cancelled'``; its place is free at the next step."""
         if answer.finish is None:
-            answer.finish = 'cancelled'
+            answer.end('cancelled')
+
+    def stream(self, request: Request) -> Iterator[str]:
+        """Answer a request and yield its text as it comes; pieces may be empty, all together are the answer's text.
+
+        Whatever else waits or is being written goes on meanwhile. An iterator that is given up cancels the answer.
+        """
+        answer = self.submit(request)
+        try:
+            while answer.finish is None:
+                self.step()
+                yield answer.take_text()
+        finally:
+            self.cancel(answer)
 
     @property
     def idle(self) -> bool:
@@ -140,25 +125,31 @@ class GenerationEngine:
             The answers that have a new token or have ended.
         """
         self._waiting = deque(answer for answer in self._waiting if answer.finish is None)
-        self._drop_ended()  # those cancelled since the step before
+        self._drop_ended()
         self._rows.forward()
         self._admit()
-        answers = list(self._rows.answers)
-        self._choose()
-        self._drop_ended()
+        answers = list(dict.fromkeys(self._rows.answers))
+        self._choose(answers)
         return answers
 
     def _drop_ended(self) -> None:
+        """Drop the rows of answers that were cancelled."""
         self._rows.keep([row for row, answer in enumerate(self._rows.answers) if answer.finish is None])
 
     def _answer(self, request: Request) -> Answer:
-        return Answer(request, self._room(request))
+        settings = request.settings
+        if settings.num_beams > self.batch_size:
+            raise ValueError(f'{settings.num_beams} beams do not fit into a batch of {self.batch_size}')
+        if settings.stop_at_box and self._language.box is None:
+            raise ValueError('stop_at_box needs a box language: give the engine the box_codec')
+        kind = BeamAnswer if settings.num_beams > 1 else Answer
+        return kind(request, self._room(request), self._language)
 
     def _queue(self, answer: Answer) -> None:
         if answer.room:
             self._waiting.append(answer)
         else:
-            answer.finish = 'length'
+            answer.end('length')
 
     def _room(self, request: Request) -> int:
         """Return how many tokens an answer may have."""
@@ -179,28 +170,48 @@ class GenerationEngine:
 
     def _admit(self) -> None:
         """Let waiting requests join the batch."""
-        free = self.batch_size - len(self._rows.answers)
-        if self._rows.answers and not self.model.llm.can_share_prefixes:
-            free = 0
-        # A few at a time would be many small passes.
-        if not self._waiting or free < min(len(self._waiting), max(1, self.batch_size // 4)):
+        taken = sum(answer.max_rows for answer in dict.fromkeys(self._rows.answers))
+        admitted: list[Answer] = []
+        while self._waiting and taken + self._waiting[0].max_rows <= self.batch_size:
+            taken += self._waiting[0].max_rows
+            admitted.append(self._waiting.popleft())
+        # A few at a time would be many small passes; and not every LLM's cache takes rows of another length.
+        few = self._waiting and sum(answer.max_rows for answer in admitted) < self.batch_size // 4
+        if self._rows.answers and (few or not self.model.llm.can_share_prefixes):
+            self._waiting.extendleft(reversed(admitted))
             return
-        admitted = [self._waiting.popleft() for _ in range(min(free, len(self._waiting)))]
+        if not admitted:
+            return
         for answer in admitted if self.share_prefixes else ():
             key = answer.request.prefix_key
             if key is not None:
                 answer.prefix = self.prefixes.get(key, lambda request=answer.request: self._rows.prefix_of(request))
         self._rows.join(admitted)
 
-    def _choose(self) -> None:
-        rows = self._rows
-        if not rows.answers:
+    def _choose(self, answers: Sequence[Answer]) -> None:
+        """Let each answer take its next token, and keep the rows that go on."""
+        if not answers:
             return
-        highest, tokens = rows.logits.max(-1)
-        log_probs = (highest - rows.logits.logsumexp(-1)).tolist()
-        for answer, token, log_prob in zip(rows.answers, tokens.tolist(), log_probs, strict=True):
-            answer.add(token, log_prob, self.model.llm.stop_ids)
-        rows.next_ids = tokens
+        offer = self._offer()
+        going_on: list[tuple[int, int]] = []
+        row = 0
+        for answer in answers:
+            rows = len(answer.drafts)
+            going_on += answer.advance(offer, row)
+            row += rows
+        self._rows.keep([parent for parent, _ in going_on])
+        self._rows.choose([token for _, token in going_on])
+
+    def _offer(self) -> Offer:
+        logits, answers = self._rows.logits, self._rows.answers
+        log_sums = logits.logsumexp(-1)
+        tokens = logits.argmax(-1)
+        drawn = [row for row, answer in enumerate(answers) if answer.request.settings.temperature > 0]
+        if drawn:
+            index = torch.tensor(drawn, device=logits.device)
+            tokens[index] = draw_tokens(logits[index], [answers[row] for row in drawn])
+        log_probs = logits.gather(1, tokens[:, None])[:, 0] - log_sums
+        return Offer(logits, log_sums, tokens.tolist(), log_probs.tolist())
 
 
 class Rows:
@@ -210,16 +221,15 @@ class Rows:
         model: The model.
 
     Attributes:
-        answers: The answers, one a row; those with the same prefix stand together.
+        answers: The answer of each row; those with the same prefix stand together, the drafts of an answer in order.
         logits: (R, vocabulary) float32, of the token that comes next.
-        next_ids: (R,) int64, the tokens chosen for that place.
     """
 
     def __init__(self, model: 'GeoChat'):
         self.model = model
         self.answers: list[Answer] = []
-        self.logits = self.next_ids = None
-        self._cache = self._mask = self._positions = None
+        self.logits = None
+        self._next_ids = self._cache = self._mask = self._positions = None
 
     def prefix_of(self, request: Request) -> Prefix:
         """Compute keys and values of what stands before and at a request's pictures."""
@@ -259,10 +269,15 @@ class Rows:
         llm = self.model.llm
         self._mask = nn.functional.pad(self._mask, (0, 1), value=True)
         self._positions = self._positions + 1
-        embeds = llm.embed(self.next_ids)[:, None]
+        embeds = llm.embed(self._next_ids)[:, None]
         spans = _spans(self.answers)
         states = llm.hidden_states(embeds, self._mask, self._positions[:, None], self._cache, prefixes=spans)
-        self.logits, self.next_ids = llm.logits(states[:, -1]), None
+        self.logits, self._next_ids = llm.logits(states[:, -1]), None
+
+    def choose(self, tokens: Sequence[int]) -> None:
+        """Tell the next token of each row."""
+        if tokens:
+            self._next_ids = torch.tensor(tokens, device=self._mask.device)
 
     def keep(self, rows: Sequence[int]) -> None:
         """Keep only some rows, in the order given; a row may be named several times."""
@@ -273,13 +288,13 @@ class Rows:
             if answer not in self.answers:
                 answer.prefix = None  # whoever holds the answer shall not hold the memory
         if not rows:
-            self.logits = self.next_ids = self._cache = self._mask = self._positions = None
+            self.logits = self._next_ids = self._cache = self._mask = self._positions = None
             return
         index = torch.tensor(rows, device=self._mask.device)
         self._cache.reorder_cache(index)
         self._mask, self._positions = self._mask[index], self._positions[index]
         self.logits = self.logits[index]
-        self.next_ids = None if self.next_ids is None else self.next_ids[index]
+        self._next_ids = None if self._next_ids is None else self._next_ids[index]
 
     def _put_prefixes_together(self) -> None:
         firsts: dict[int, int] = {}

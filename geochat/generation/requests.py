@@ -1,5 +1,6 @@
 """What is asked of a model, and what it wrote."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -18,13 +19,35 @@ class GenerationSettings:
 
     Attributes:
         max_new_tokens: Most tokens of the answer.
+        temperature: What the logits are divided by before a token is drawn; 0 takes the likeliest.
+        top_p: Of the tokens, the likeliest are drawn from that together have this much of the probability.
+        seed: Of the random numbers; the same seed gives the same answer, whatever else is being written.
+        num_beams: How many drafts are written at a time; the likeliest wins.
+        stop: Texts that end the answer; they are no part of it.
+        stop_at_box: True ends the answer after its first box.
     """
 
     max_new_tokens: int = DEFAULT_MAX_NEW_TOKENS
+    temperature: float = 0.0
+    top_p: float = 1.0
+    seed: int = 0
+    num_beams: int = 1
+    stop: tuple[str, ...] = ()
+    stop_at_box: bool = False
 
     def __post_init__(self):
-        if self.max_new_tokens < 0:
-            raise ValueError(f'max_new_tokens is at least 0, not {self.max_new_tokens}')
+        for name, holds, rule in (
+            ('max_new_tokens', self.max_new_tokens >= 0, 'at least 0'),
+            ('temperature', 0 <= self.temperature < math.inf, 'a number from 0'),
+            ('top_p', 0 < self.top_p <= 1, 'above 0 and at most 1'),
+            ('seed', self.seed >= 0, 'a whole number from 0'),
+            ('num_beams', self.num_beams >= 1, 'at least 1'),
+            ('stop', not isinstance(self.stop, str) and all(self.stop), 'a tuple of texts, none of them empty'),
+        ):
+            if not holds:
+                raise ValueError(f'{name} is {rule}, not {getattr(self, name)!r}')
+        if self.num_beams > 1 and self.temperature > 0:
+            raise ValueError('an answer is drawn (temperature above 0) or searched for (num_beams above 1), not both')
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,9 +102,12 @@ class Generated:
     Attributes:
         ids: The token ids, without the one that ended the answer.
         log_probs: Natural log-probability of each of these tokens by the model, given all before it.
-        finish: Why it ended: ``'end'`` (the model ended it) or ``'length'`` (nothing more was allowed).
+        finish: Why it ended: ``'end'`` (the model ended it), ``'length'`` (nothing more was allowed), ``'stop'`` (one of
+            the texts that stop it came), ``'box'`` (its first box was closed) or ``'cancelled'``.
+        text: The text of the ids, without special tokens, white space around it, and what stopped it.
     """
 
     ids: list[int]
     log_probs: list[float]
     finish: str = 'length'
+    text: str = ''
