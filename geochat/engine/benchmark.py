@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from geochat.engine.config import OPTIONAL_BENCHMARK_KEYS, ConfigError, build_part
-from geochat.engine.results import BenchmarkResult, Problem, Scores, count_malformed, shown_scores
+from geochat.engine.results import BenchmarkResult, Problem, Scores, count_malformed, full_name, shown_scores
 from geochat.registry import BOX_CODECS, DATASETS, METRICS, TASK_PROMPT_TEMPLATES, near_misses
 from geochat.structures import Answer, Question
 
@@ -140,27 +140,24 @@ class Benchmark:
             problems: What was wrong with questions and answers; the result tells of it.
         """
         scores: Scores = {}
-        of_answers: list[dict[str, float]] = [{} for _ in answers]
-        ours = []
+        rated = []
         for metric, results, values in self._scored(answers):
             scores.update(values)
             if hasattr(metric, 'intervals'):  # MMEngine's own metrics have none
-                ours.append((metric, list(results)))
-                for told, (_, result) in zip(of_answers, results, strict=True):
-                    told.update({_full_name(metric, name): value for name, value in metric.of_answer(result).items()})
+                rated.append((metric, list(results)))
         intervals, remarks = {}, {}
-        for metric, results in ours:
+        for metric, results in rated:
             found = metric.intervals(results, self._headline_of(metric, scores))
-            intervals.update({_full_name(metric, name): interval for name, interval in found.items()})
-            remarks.update({_full_name(metric, name): text for name, text in metric.remarks(dict(results)).items()})
+            intervals.update({full_name(metric, name): interval for name, interval in found.items()})
+            remarks.update({full_name(metric, name): text for name, text in metric.remarks(dict(results)).items()})
         return BenchmarkResult(
             benchmark=self,
             scores={'score': scores, **compare(self, answers, comparisons)},
             intervals=intervals,
-            of_answers=of_answers,
             malformed=count_malformed(answers),
             problems=problems,
             remarks=remarks,
+            rated=rated,
         )
 
     def _headline_of(self, metric: Any, scores: Scores) -> list[str]:
@@ -177,7 +174,7 @@ class Benchmark:
             metric.process(None, answers)
             # MMEngine's evaluate() would gather over the ranks once more; these answers are all there are.
             values = metric.compute_metrics(metric.results)
-            yield metric, metric.results, {_full_name(metric, name): _number(value) for name, value in values.items()}
+            yield metric, metric.results, {full_name(metric, name): _number(value) for name, value in values.items()}
 
     def place(self, question: Question) -> str:
         """Return where a question stands, for messages: its file and line, if the reader knows them."""
@@ -238,10 +235,6 @@ class Benchmark:
         median = np.median(np.concatenate(boxes), axis=0, keepdims=True)
         for size, scale in zip(sizes, scales, strict=True):
             yield self.codec.encode(median * scale, size)
-
-
-def _full_name(metric: Any, name: str) -> str:
-    return f'{metric.prefix}/{name}' if metric.prefix else name
 
 
 def _number(value: Any) -> int | float:

@@ -72,19 +72,35 @@ class BenchmarkResult:
         benchmark: The benchmark.
         scores: ``score``, and the scores of what it is compared with (:data:`COMPARISONS`).
         intervals: 95 % intervals by the name of the score.
-        of_answers: What the metrics tell of each single answer, in the order of the answers.
         malformed: How many malformed answers have each complaint: the codec's codes, ``no_box``, ``no_words``.
         problems: What was wrong with questions and answers.
         remarks: What metrics tell beside their scores, by the name of the score: why one is left out, for instance.
+        rated: Metrics of ours, each with the question ids and results of the answers in their order.
     """
 
     benchmark: 'Benchmark'
     scores: Mapping[str, Scores]
     intervals: Mapping[str, tuple[float, float]]
-    of_answers: Sequence[Mapping[str, float]]
     malformed: Mapping[str, int]
     problems: Sequence[Problem]
     remarks: Mapping[str, str] = field(default_factory=dict)
+    rated: Sequence[tuple[Any, Sequence[tuple[str, Any]]]] = ()
+
+    def of_answers(self) -> list[dict[str, float]]:
+        """Return what the metrics tell of each single answer, in the order of the answers; none if none tells."""
+        columns = [
+            [
+                {full_name(metric, name): value for name, value in metric.of_answer(result).items()}
+                for _, result in results
+            ]
+            for metric, results in self.rated
+        ]
+        return [{name: value for told in row for name, value in told.items()} for row in zip(*columns, strict=True)]
+
+
+def full_name(metric: Any, name: str) -> str:
+    """Return the name of a metric's score, with what stands before it."""
+    return f'{metric.prefix}/{name}' if metric.prefix else name
 
 
 def count_malformed(answers: Iterable[Answer]) -> dict[str, int]:

@@ -402,7 +402,7 @@ def _write(
     rows = [
         answer_row(part.benchmark.name, answer, told)
         for part, result in zip(gathered, results, strict=True)
-        for answer, told in zip(part.answers, result.of_answers, strict=True)
+        for answer, told in zip(part.answers, result.of_answers() or [None] * len(part.answers), strict=True)
     ]
     work_dir.mkdir(parents=True, exist_ok=True)
     write_rows(work_dir / 'predictions.jsonl', rows)

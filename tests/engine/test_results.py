@@ -20,7 +20,7 @@ class Named:
 
 
 def result(benchmark, scores, intervals=None, malformed=None, problems=(), remarks=None):
-    return BenchmarkResult(benchmark, scores, intervals or {}, [], malformed or {}, problems, remarks or {})
+    return BenchmarkResult(benchmark, scores, intervals or {}, malformed or {}, problems, remarks or {})
 
 
 def plain():

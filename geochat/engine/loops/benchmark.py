@@ -143,7 +143,7 @@ class BenchmarkLoop(BaseLoop):
         result, told = None, [None] * len(answers)
         if is_main_process():
             result = benchmark.assess(answers, self.comparisons, _unasked(benchmark, answers))
-            told = result.of_answers
+            told = result.of_answers() or told
             draw_answers(benchmark, answers[: self.num_pictures], Path(self.runner.work_dir) / 'pictures')
             if seen_grey is not None:
                 result.scores['grey'] = benchmark.score(seen_grey)
