@@ -129,21 +129,18 @@ class Registry(MMEngineRegistry):
             return key
         if not isinstance(key, str):
             raise TypeError(f'the type of a {self.name} is a name or a class, not {key!r}')
-        found = self.names().get(key)
+        found = _import_member(key) if '.' in key else None
+        if found is None:
+            found = self.names().get(key)
         if found is None and '.' in key:
-            found = self._resolve_dotted(key)
+            found = self._resolve_scoped(key)
         if found is None:
             raise KeyError(self._unknown(key))
         return found
 
-    def _resolve_dotted(self, key: str) -> Callable | None:
-        module_name, _, member = key.rpartition('.')
+    def _resolve_scoped(self, key: str) -> Callable | None:
         try:
-            found = None
-            if importlib.util.find_spec(module_name) is not None:
-                found = getattr(importlib.import_module(module_name), member, None)
-            if not callable(found):  # the name may have a scope; MMEngine's way imports torch for its debug log
-                found = self.get(key)
+            found = self.get(key)
         except Exception:  # the module is there and fails when imported, in any way; _unknown says how
             return None
         return found if callable(found) else None
@@ -155,6 +152,21 @@ class Registry(MMEngineRegistry):
         message = f'{key!r} is not a registered {self.name}; ' + ('did you mean ' if near else 'there are ') + known
         reason = _why_not_importable(key) if '.' in key else ''
         return f'{message}. {reason}' if reason else message
+
+
+def _import_member(key: str) -> Callable | None:
+    """Return what a dotted name leads to; None if that is nothing, or no part.
+
+    The names of a family are not looked up for it, since some of its modules are heavy.
+    """
+    module_name, _, member = key.rpartition('.')
+    try:
+        if importlib.util.find_spec(module_name) is None:
+            return None
+        found = getattr(importlib.import_module(module_name), member, None)
+    except Exception:  # a module may fail in any way when it is imported; _why_not_importable says how
+        return None
+    return found if callable(found) else None
 
 
 def _why_not_importable(key: str) -> str:

@@ -1,11 +1,13 @@
-"""``tools/analysis_tools/score.py`` on a published model's answers: the scores that other libraries alone give them.
+"""``tools/analysis_tools/score.py``: on a published model's answers it gives the scores that other libraries give alone.
 
-The folder is ``$GEOCHAT_BENCH``, by default ``../shared/bench`` beside the repository.
+Their folder is ``$GEOCHAT_BENCH``, by default ``../shared/bench`` beside the repository.
 """
 
 import json
 import os
+import re
 import runpy
+import subprocess
 import sys
 from pathlib import Path
 
@@ -105,3 +107,78 @@ def test_region_captions(monkeypatch, tmp_path):
     assert scores['questions'] == values['n']
     for name in ('rouge1', 'rougeL'):
         assert 100 * scores[name] == pytest.approx(values[name], abs=0.01)
+
+
+EXPRESSION = {
+    'question_id': 'a',
+    'image_id': 'P0',
+    'question': 'the ship',
+    'ground_truth': [[[10, 10], [60, 10], [60, 40], [10, 40]]],
+    'type': 'ref',
+    'size_group': 'small',
+}
+
+IMPORTS = """
+import runpy, sys
+sys.argv = {argv!r}
+runpy.run_path(sys.argv[0], run_name='__main__')
+heavy = ('torch', 'transformers', 'mmrotate', 'mmcv', 'nltk', 'matplotlib')
+print('imported:', *(name for name in heavy if name in sys.modules))
+"""
+
+
+def test_answers_are_joined_with_the_files_of_a_benchmark_without_its_pictures_or_heavy_imports(tmp_path):
+    """In seconds, which it would not be if torch were imported."""
+    folder = tmp_path / 'data' / 'GeoChat-Bench'
+    folder.mkdir(parents=True)
+    (folder / 'referring.jsonl').write_text(f'{json.dumps(EXPRESSION)}\n')
+    answer = {'question_id': 'a', 'answer': '{<10><10><60><40>|<0>}', 'image_size': [100, 100]}
+    (tmp_path / 'answers.jsonl').write_text(f'{json.dumps(answer)}\n{json.dumps(answer)}\n')
+    code = IMPORTS.format(argv=[str(TOOL), 'answers.jsonl', '--benchmark', 'referring'])
+    done = subprocess.run(
+        [sys.executable, '-c', code],
+        cwd=tmp_path,
+        env={**os.environ, 'PYTHONPATH': str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert re.search(r'\| referring +\| +1 \| +0 \| precision@0\.5 +\| 1\.000 \|', done.stdout)
+    assert (
+        "referring: 1 lines that answer a question once more; the first answer counts (answers.jsonl, line 2: 'a'"
+        in done.stdout
+    )
+    assert done.stdout.splitlines()[-1] == 'imported:'
+
+
+@pytest.mark.parametrize(
+    ('arguments', 'message'),
+    [
+        (('none.jsonl',), r"error: the file of predictions '.*none\.jsonl' does not exist"),
+        (
+            ('answers.jsonl',),
+            r'error: answers\.jsonl, line 1 does not say which benchmark it answers: name one with --bench',
+        ),
+        (('answers.jsonl', '--benchmark', 'refering'), r"error: there is no benchmark 'refering'; there are referring"),
+        (('answers.jsonl', '--benchmark', 'referring'), r'error: .* has no ground truth \(truth, .*\) for referring'),
+        (
+            ('answers.jsonl', '--benchmark', 'aid', '--box-codec', 'earthdia'),
+            r"error: 'earthdia' is not a registered box",
+        ),
+        (
+            ('answers.jsonl', '--benchmark', 'aid', '--fields', 'aswer=a'),
+            r"error: there is no field 'aswer'; there are",
+        ),
+        (
+            ('answers.jsonl', '--benchmark', 'aid', '--work-dir', '.'),
+            r'error: the work directory .* choose another one',
+        ),
+    ],
+)
+def test_slips_are_answered_in_one_line(monkeypatch, tmp_path, arguments, message):
+    monkeypatch.chdir(tmp_path)
+    Path('answers.jsonl').write_text('{"question_id": "a", "answer": "yes"}\n')
+    monkeypatch.setattr(sys, 'argv', [str(TOOL), *arguments])
+    with pytest.raises(SystemExit, match=message) as stop:
+        runpy.run_path(str(TOOL), run_name='__main__')
+    assert '\n' not in str(stop.value)

@@ -33,6 +33,14 @@ def parse_args() -> argparse.Namespace:
     return parser.parse_args()
 
 
+def field(text: str) -> tuple[str, str]:
+    """Read ``FIELD=NAME``."""
+    name, equals, called = text.partition('=')
+    if not (name and equals and called):
+        raise argparse.ArgumentTypeError(f'FIELD=NAME is needed, not {text!r}')
+    return name, called
+
+
 def score(args: argparse.Namespace) -> None:
     """Score, and print a table."""
     from geochat.engine.config import parse_options
@@ -47,7 +55,7 @@ def score(args: argparse.Namespace) -> None:
         args.config or DEFAULT_CONFIG,
         options,
         args.benchmark,
-        {name: str(value) for name, value in parse_options(args.fields).items()},
+        dict(args.fields),
         args.work_dir,
     )
     print(score_table(results))
@@ -57,8 +65,10 @@ def main() -> None:
     """Score."""
     args = parse_args()
     gc.disable()  # to look for cycles among a hundred thousand small objects takes a tenth of the time; there are none
-    run_tool(lambda: score(args))
-    gc.enable()
+    try:
+        run_tool(lambda: score(args))
+    finally:
+        gc.enable()
 
 
 if __name__ == '__main__':
