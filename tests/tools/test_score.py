@@ -1,4 +1,4 @@
-"""``tools/analysis_tools/score.py``: on a published model's answers it gives the scores that other libraries give alone.
+"""``tools/analysis_tools/score.py``: a published model's answers get the scores that other libraries alone give them.
 
 Their folder is ``$GEOCHAT_BENCH``, by default ``../shared/bench`` beside the repository.
 """

@@ -22,6 +22,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--fields',
         nargs='+',
+        type=field,
         default=[],
         metavar='FIELD=NAME',
         help='what a field is called here, such as answer=output',
