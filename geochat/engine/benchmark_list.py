@@ -1,10 +1,14 @@
 """The benchmarks of a config as a table: what each asks, and whether its files are here."""
 
+import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from geochat.engine.benchmark import check_names
+
+_WIDTH = 50
+"""Of the column that says where the files come from."""
 
 
 def benchmark_table(cfg: Mapping[str, Any], names: Sequence[str] | None = None) -> str:
@@ -26,9 +30,8 @@ def benchmark_table(cfg: Mapping[str, Any], names: Sequence[str] | None = None) 
         settings = benchmarks[name]
         task = settings['task']
         tasks = task if isinstance(task, str) else ', '.join(dict.fromkeys(task.values()))
-        rows.append(
-            [name, tasks, _presence(settings['reader']), settings.get('version', 1), settings.get('source', '')]
-        )
+        source = textwrap.fill(settings.get('source', ''), _WIDTH, break_long_words=False, break_on_hyphens=False)
+        rows.append([name, tasks, _presence(settings['reader']), settings.get('version', 1), source])
     return AsciiTable(rows).table
 
 
@@ -38,4 +41,4 @@ def _presence(reader: Mapping[str, Any]) -> str:
     pictures = reader.get('image_source', {}).get('root')
     there = dict.fromkeys((*named, *([pictures] if pictures else [])))
     missing = [path for path in there if not Path(path).exists()]
-    return f'missing: {", ".join(missing)}' if missing else 'here'
+    return '\n'.join(['missing:', *missing]) if missing else 'here'
