@@ -1,6 +1,7 @@
 """Test a model, or score its answers again: ``python tools/test.py CONFIG CHECKPOINT``."""
 
 import argparse
+import sys
 
 from geochat.command_line import choose_accelerator, run_parser, run_tool
 
@@ -42,7 +43,11 @@ def test(args: argparse.Namespace) -> None:
         load_from=args.checkpoint,
         training=False,
     )
-    runner.test()
+    try:
+        runner.test()
+    except KeyboardInterrupt:
+        print(f'\nThe answers so far are in {runner.work_dir}; the same command goes on from there', file=sys.stderr)
+        sys.exit(130)
     close_process_group()
 
 
