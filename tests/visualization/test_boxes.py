@@ -34,6 +34,13 @@ def test_an_outline_lies_on_the_sides_of_its_box(width, height, scale):
     assert len(points) > 0.8 * line * scale * 2 * (box[0, 2] + box[0, 3])
 
 
+def test_the_width_of_the_lines_can_be_chosen():
+    thin, thick = (
+        draw_boxes(grey(600, 600), np.array([[300, 300, 200, 100, 0.0]]), line_width=width) for width in (1, 5)
+    )
+    assert len(painted(thick, PREDICTED_COLOR)) > 3 * len(painted(thin, PREDICTED_COLOR))
+
+
 def test_the_picture_given_is_not_changed():
     image = grey(200, 200)
     draw_boxes(image, np.array([[100, 100, 50, 50, 0]]))
