@@ -61,6 +61,7 @@ def write_report(
         notes.append(f'{folder / RUN_CARD}: the config is not an object and was left out')
         config = {}
     metrics = _read_object(folder / METRICS, notes)
+    notes += _unanswered(card, cases)
     asked_boxes = _asked_boxes(config, notes)
     parts = []
     for name, answers in cases.items():
@@ -96,6 +97,14 @@ def _read_cases(path: Path, notes: list[str]) -> dict[str, list[Case]]:
         raise DataError(bad[0] if bad else f'{path} is empty')
     notes += _first_of(bad, 'lines of the predictions were left out')
     return {name: list(known.values()) for name, known in cases.items() if known}
+
+
+def _unanswered(card: Mapping[str, Any], cases: Mapping[str, Sequence[Case]]) -> Iterator[str]:
+    """Yield which benchmarks of a run that has not ended lack answers."""
+    for name in _mapping(card.get('benchmarks')):
+        questions, answers = _at(card, 'benchmarks', name).get('questions'), len(cases.get(name, ()))
+        if isinstance(questions, int) and answers < questions:
+            yield f'{name}: {answers} of {questions} questions have an answer so far'
 
 
 def _first_of(messages: Sequence[str], what: str) -> Iterator[str]:

@@ -73,6 +73,17 @@ def test_a_whole_run(tmp_path, config):
     assert not list(folder.glob('.*'))
 
 
+def test_what_is_not_answered_yet_is_told(tmp_path):
+    about = {'scene': {'questions': 3}, 'refer': {'questions': 5}, 'done': {'questions': 2}, 'old': {}}
+    run = write_run(tmp_path / 'run', [*rows(2), *rows(2, benchmark='done')], run_card={'benchmarks': about})
+    _, notes = write_report(run)
+    told = [note for note in notes if 'so far' in note]
+    assert told == [
+        'scene: 2 of 3 questions have an answer so far',
+        'refer: 0 of 5 questions have an answer so far',
+    ]
+
+
 def test_predictions_alone(tmp_path):
     path, notes = write_report(write_run(tmp_path / 'run', rows(2)), tmp_path / 'new' / 'page.html')
     assert path == tmp_path / 'new' / 'page.html'
