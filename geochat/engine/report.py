@@ -11,7 +11,16 @@ from geochat.datasets.errors import DataError
 from geochat.engine.files import replace_text
 from geochat.engine.results import COMPARISONS
 from geochat.registry import BOX_CODECS, TRANSFORMS
-from geochat.visualization.report import BenchmarkPart, BenchmarkScores, Case, Report, no_boxes, read_case, render
+from geochat.visualization.report import (
+    BenchmarkPart,
+    BenchmarkScores,
+    Case,
+    Report,
+    is_number,
+    no_boxes,
+    read_case,
+    render,
+)
 
 PREDICTIONS, METRICS, RUN_CARD = 'predictions.jsonl', 'metrics.json', 'run_card.json'
 """What a run leaves behind; the report needs the first."""
@@ -169,14 +178,12 @@ def _names(value: Any) -> tuple[str, ...]:
 
 
 def _numbers(values: Any) -> dict[str, float]:
-    return {key: value for key, value in _mapping(values).items() if isinstance(value, int | float)}
+    return {key: value for key, value in _mapping(values).items() if is_number(value)}
 
 
 def _intervals(values: Mapping[str, Any]) -> dict[str, tuple[float, float]]:
     pairs = {key: tuple(bounds) for key, bounds in values.items() if isinstance(bounds, list | tuple)}
-    return {
-        key: pair for key, pair in pairs.items() if len(pair) == 2 and all(isinstance(b, int | float) for b in pair)
-    }
+    return {key: pair for key, pair in pairs.items() if len(pair) == 2 and all(map(is_number, pair))}
 
 
 def _problems(values: Any) -> tuple[str, ...]:

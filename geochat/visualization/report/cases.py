@@ -1,6 +1,6 @@
 """What the report knows of one answer: a line of ``predictions.jsonl``, checked."""
 
-import math
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -83,7 +83,7 @@ def read_case(row: Mapping[str, Any]) -> Case:
         diagnostics=tuple(map(str, _field(row, 'diagnostics', Sequence, ()))),
         groups={str(kind): str(name) for kind, name in _field(row, 'groups', Mapping, {}).items()},
         scores=_numbers(_field(row, 'scores', Mapping, {})),
-        log_prob=_log_prob(row.get('log_prob')),
+        log_prob=float(row['log_prob']) if is_number(row.get('log_prob')) else None,
         error=None if row.get('error') is None else str(row['error']),
     )
 
@@ -135,12 +135,12 @@ def _boxes(value: Any, name: str) -> np.ndarray | None:
 
 
 def _numbers(values: Mapping[str, Any]) -> dict[str, float]:
-    numbers = {str(name): float(value) for name, value in values.items() if isinstance(value, bool | int | float)}
-    return {name: value for name, value in numbers.items() if math.isfinite(value)}
+    return {str(name): float(value) for name, value in values.items() if is_number(value)}
 
 
-def _log_prob(value: Any) -> float | None:
-    return float(value) if isinstance(value, int | float) else None
+def is_number(value: Any) -> bool:
+    """Tell whether a value of a file is a finite number, of a size that float64 can hold."""
+    return isinstance(value, int | float) and abs(value) <= sys.float_info.max
 
 
 def overlaps(cases: Sequence[Case]) -> list[np.ndarray | None]:

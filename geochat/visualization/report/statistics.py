@@ -65,8 +65,8 @@ def confusion(cases: Sequence[Case]) -> Confusion | None:
 
 def _numbers_first(name: str) -> tuple[bool, int, str]:
     """Sort numbers by value, and before words."""
-    is_number = name.isascii() and name.isdigit()
-    return not is_number, int(name) if is_number else 0, name
+    is_count = name.isascii() and name.isdigit() and len(name) < 10
+    return not is_count, int(name) if is_count else 0, name
 
 
 def true_box_overlaps(tables: Sequence[np.ndarray]) -> np.ndarray:

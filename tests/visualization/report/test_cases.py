@@ -44,7 +44,7 @@ def test_a_whole_line():
             'malformed': True,
             'diagnostics': ['degenerate'],
             'groups': {'size': 'small'},
-            'scores': {'right': True, 'comment': 'none', 'strange': float('nan')},
+            'scores': {'right': True, 'comment': 'none', 'strange': float('nan'), 'huge': 10**400},
             'log_prob': -1.5,
         }
     )
