@@ -3,28 +3,37 @@
 import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
 
+from geochat.generation.grammar import BoxGrammar, box_grammar
 from geochat.generation.requests import Generated, Request
 from geochat.generation.text import AnswerText
 from geochat.models.prefix_attention import Prefix
 
 
-class Language(NamedTuple):
+@dataclass(frozen=True)
+class Language:
     """What the tokens of answers mean.
 
     Attributes:
         tokenizer: The LLM's tokenizer.
         stop_ids: The tokens that end an answer.
+        vocabulary: How many tokens the LLM has.
         box: Regular expression of a box; None if there is no box language.
     """
 
     tokenizer: Any
     stop_ids: tuple[int, ...]
+    vocabulary: int
     box: str | None = None
+
+    @property
+    def grammar(self) -> BoxGrammar:
+        """Which tokens may follow in an answer whose boxes are well-formed."""
+        return box_grammar(self.box, self.tokenizer, self.vocabulary, self.stop_ids)
 
 
 @dataclass
@@ -66,6 +75,8 @@ class Draft:
         self.finish: str | None = None
         self.text = AnswerText(language.tokenizer, settings.stop, language.box if settings.stop_at_box else None)
         self.stop_ids = language.stop_ids
+        self._grammar = language.grammar if settings.box_grammar else None
+        self._state = BoxGrammar.start
         self._watched = bool(settings.stop or settings.stop_at_box)
 
     def copy(self) -> 'Draft':
@@ -81,11 +92,18 @@ class Draft:
             return
         self.ids.append(token)
         self.log_probs.append(log_prob)
+        if self._grammar is not None:
+            self._state = self._grammar.advance(self._state, token)
         if self._watched:
             self.text.read(self.ids)
             self.finish = self.text.stopped_by
         if self.finish is None and len(self.ids) == room:
             self.finish = 'length'
+
+    @property
+    def allowed(self) -> np.ndarray | None:
+        """Which tokens may follow: (vocabulary,) bool; None where all may."""
+        return None if self._grammar is None else self._grammar.allowed(self._state)
 
     @property
     def result(self) -> Generated:

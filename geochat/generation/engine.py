@@ -37,7 +37,7 @@ class GenerationEngine:
         share_prefixes: False computes each request whole.
         prefix_memory_mb: Most memory, in 2**20 bytes, for keys and values that are kept for later requests; those used
             last stay. The one used last is kept in any case, and a batch holds those of its own requests.
-        box_codec: The model's box language, for requests with ``stop_at_box``.
+        box_codec: The model's box language, for requests with ``stop_at_box`` or ``box_grammar``.
     """
 
     def __init__(
@@ -55,7 +55,7 @@ class GenerationEngine:
         self.share_prefixes = share_prefixes and model.llm.can_share_prefixes
         self.prefixes = PrefixStore(int(prefix_memory_mb * 2**20))
         pattern = None if box_codec is None else box_codec.pattern
-        self._language = Language(model.llm.tokenizer, model.llm.stop_ids, pattern)
+        self._language = Language(model.llm.tokenizer, model.llm.stop_ids, model.llm.vocabulary, pattern)
         self._waiting: deque[Answer] = deque()
         self._rows = Rows(model)
 
@@ -140,8 +140,8 @@ class GenerationEngine:
         settings = request.settings
         if settings.num_beams > self.batch_size:
             raise ValueError(f'{settings.num_beams} beams do not fit into a batch of {self.batch_size}')
-        if settings.stop_at_box and self._language.box is None:
-            raise ValueError('stop_at_box needs a box language: give the engine the box_codec')
+        if (settings.stop_at_box or settings.box_grammar) and self._language.box is None:
+            raise ValueError('stop_at_box and box_grammar need a box language: give the engine the box_codec')
         kind = BeamAnswer if settings.num_beams > 1 else Answer
         return kind(request, self._room(request), self._language)
 
@@ -205,6 +205,8 @@ class GenerationEngine:
     def _offer(self) -> Offer:
         logits, answers = self._rows.logits, self._rows.answers
         log_sums = logits.logsumexp(-1)
+        drafts = [draft for answer in dict.fromkeys(answers) for draft in answer.drafts]
+        logits = _without_forbidden(logits, [draft.allowed for draft in drafts])
         tokens = logits.argmax(-1)
         drawn = [row for row, answer in enumerate(answers) if answer.request.settings.temperature > 0]
         if drawn:
@@ -212,6 +214,16 @@ class GenerationEngine:
             tokens[index] = draw_tokens(logits[index], [answers[row] for row in drawn])
         log_probs = logits.gather(1, tokens[:, None])[:, 0] - log_sums
         return Offer(logits, log_sums, tokens.tolist(), log_probs.tolist())
+
+
+def _without_forbidden(logits: torch.Tensor, allowed: Sequence[np.ndarray | None]) -> torch.Tensor:
+    """Return logits with minus infinity for what is not allowed in their rows."""
+    rows = [row for row, tokens in enumerate(allowed) if tokens is not None]
+    if not rows:
+        return logits
+    index = torch.tensor(rows, device=logits.device)
+    forbidden = torch.from_numpy(~np.stack([allowed[row] for row in rows])).to(logits.device)
+    return logits.index_copy(0, index, logits[index].masked_fill(forbidden, float('-inf')))
 
 
 class Rows:

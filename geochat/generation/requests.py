@@ -25,6 +25,8 @@ class GenerationSettings:
         num_beams: How many drafts are written at a time; the likeliest wins.
         stop: Texts that end the answer; they are no part of it.
         stop_at_box: True ends the answer after its first box.
+        box_grammar: True lets a box that was opened only be continued to a well-formed one, and the answer not end
+            before (but for ``max_new_tokens``). Log-probabilities are the model's own all the same.
     """
 
     max_new_tokens: int = DEFAULT_MAX_NEW_TOKENS
@@ -34,6 +36,7 @@ class GenerationSettings:
     num_beams: int = 1
     stop: tuple[str, ...] = ()
     stop_at_box: bool = False
+    box_grammar: bool = False
 
     def __post_init__(self):
         for name, holds, rule in (
@@ -102,8 +105,8 @@ class Generated:
     Attributes:
         ids: The token ids, without the one that ended the answer.
         log_probs: Natural log-probability of each of these tokens by the model, given all before it.
-        finish: Why it ended: ``'end'`` (the model ended it), ``'length'`` (no more was allowed), ``'stop'`` (one of
-            the texts that stop it came), ``'box'`` (its first box was closed) or ``'cancelled'``.
+        finish: Why it ended: ``'end'`` (the model ended it), ``'length'`` (nothing more was allowed), ``'stop'``
+            (one of the texts that stop it came), ``'box'`` (its first box was closed) or ``'cancelled'``.
         text: The text of the ids, without special tokens, white space around it, and what stopped it.
     """
 

@@ -132,5 +132,5 @@ def test_requests_that_the_engine_cannot_answer_are_refused():
     engine = GenerationEngine(small_model(), batch_size=2)
     with pytest.raises(ValueError, match='3 beams do not fit into a batch of 2'):
         engine.submit(request(1, num_beams=3))
-    with pytest.raises(ValueError, match='stop_at_box needs a box language'):
+    with pytest.raises(ValueError, match='stop_at_box and box_grammar need a box language'):
         engine.submit(request(1, stop_at_box=True))

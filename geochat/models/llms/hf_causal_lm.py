@@ -100,6 +100,11 @@ class HFCausalLM(nn.Module):
         """Width of the embeddings and hidden states."""
         return self.model.config.hidden_size
 
+    @property
+    def vocabulary(self) -> int:
+        """How many tokens it has; the tokenizer may have fewer."""
+        return self.model.get_output_embeddings().weight.shape[0]
+
     @functools.cached_property
     def tokenizer(self):
         """The tokenizer, as :func:`geochat.prompts.load_tokenizer` loads it.
