@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from geochat.models import GeoChat
 
 DEFAULT_BATCH_SIZE = 32
-DEFAULT_PREFIX_MEMORY_MB = 1024
-"""A picture of GeoChat-7B, 1,296 tokens in half precision, takes 680."""
+DEFAULT_PREFIX_MEMORY_MB = 4096
+"""A picture of GeoChat-7B, 1,296 tokens in half precision, takes 650."""
 
 
 class GenerationEngine:
@@ -35,8 +35,8 @@ class GenerationEngine:
         model: The model, in evaluation mode.
         batch_size: Most answers that are written at the same time.
         share_prefixes: False computes each request whole.
-        prefix_memory_mb: Most memory, in 2**20 bytes, for keys and values that are kept for later requests; those used
-            last stay. The one used last is kept in any case, and a batch holds those of its own requests.
+        prefix_memory_mb: Most memory, in 2**20 bytes, for keys and values of prefixes: those of the batch, which takes as
+            many as fit and at least one, and those kept for later requests, of which the ones used last stay.
         box_codec: The model's box language, for requests with ``stop_at_box`` or ``box_grammar``.
     """
 
@@ -134,7 +134,15 @@ class GenerationEngine:
 
     def _drop_ended(self) -> None:
         """Drop the rows of answers that were cancelled."""
-        self._rows.keep([row for row, answer in enumerate(self._rows.answers) if answer.finish is None])
+        self._keep([row for row, answer in enumerate(self._rows.answers) if answer.finish is None])
+
+    def _keep(self, rows: Sequence[int]) -> None:
+        before = dict.fromkeys(self._rows.answers)
+        self._rows.keep(rows)
+        for answer in before.keys() - set(self._rows.answers):
+            if answer.prefix is not None:
+                answer.prefix = None
+                self.prefixes.release(answer.request.prefix_key)
 
     def _answer(self, request: Request) -> Answer:
         settings = request.settings
@@ -171,22 +179,28 @@ class GenerationEngine:
     def _admit(self) -> None:
         """Let waiting requests join the batch."""
         taken = sum(answer.max_rows for answer in dict.fromkeys(self._rows.answers))
+        room = self.batch_size - taken
+        if self._rows.answers:
+            # Not every LLM's cache takes rows of another length, and a few at a time would be many small passes.
+            wanted = min(sum(answer.max_rows for answer in self._waiting), max(1, self.batch_size // 4))
+            if room < wanted or not self.model.llm.can_share_prefixes:
+                return
         admitted: list[Answer] = []
-        while self._waiting and taken + self._waiting[0].max_rows <= self.batch_size:
-            taken += self._waiting[0].max_rows
+        while self._waiting and self._waiting[0].max_rows <= room and self._acquire(self._waiting[0]):
             admitted.append(self._waiting.popleft())
-        # A few at a time would be many small passes; and not every LLM's cache takes rows of another length.
-        few = self._waiting and sum(answer.max_rows for answer in admitted) < self.batch_size // 4
-        if self._rows.answers and (few or not self.model.llm.can_share_prefixes):
-            self._waiting.extendleft(reversed(admitted))
-            return
-        if not admitted:
-            return
-        for answer in admitted if self.share_prefixes else ():
-            key = answer.request.prefix_key
-            if key is not None:
-                answer.prefix = self.prefixes.get(key, lambda request=answer.request: self._rows.prefix_of(request))
-        self._rows.join(admitted)
+            room -= admitted[-1].max_rows
+        if admitted:
+            self._rows.join(admitted)
+
+    def _acquire(self, answer: Answer) -> bool:
+        """Give an answer its prefix; return False if there is no room for it now."""
+        key = answer.request.prefix_key if self.share_prefixes else None
+        if key is None:
+            return True
+        if not self.prefixes.has_room(key):
+            return False
+        answer.prefix = self.prefixes.acquire(key, lambda: self._rows.prefix_of(answer.request))
+        return True
 
     def _choose(self, answers: Sequence[Answer]) -> None:
         """Let each answer take its next token, and keep the rows that go on."""
@@ -199,7 +213,7 @@ class GenerationEngine:
             rows = len(answer.drafts)
             going_on += answer.advance(offer, row)
             row += rows
-        self._rows.keep([parent for parent, _ in going_on])
+        self._keep([parent for parent, _ in going_on])
         self._rows.choose([token for _, token in going_on])
 
     def _offer(self) -> Offer:
@@ -295,10 +309,7 @@ class Rows:
         """Keep only some rows, in the order given; a row may be named several times."""
         if list(rows) == list(range(len(self.answers))):
             return
-        before, self.answers = self.answers, [self.answers[row] for row in rows]
-        for answer in before:
-            if answer not in self.answers:
-                answer.prefix = None  # whoever holds the answer shall not hold the memory
+        self.answers = [self.answers[row] for row in rows]
         if not rows:
             self.logits = self._next_ids = self._cache = self._mask = self._positions = None
             return
@@ -385,5 +396,7 @@ def generate(
         shown = list(itertools.islice(pictures, int((ids == IMAGE_TOKEN_INDEX).sum())))
         pixels = [batch['pixels'][number] for number in shown]
         requests.append(Request(ids, pixels, [str(number) for number in shown], settings))
-    engine = GenerationEngine(model, batch_size=len(requests), prefix_memory_mb=0)
+    engine = GenerationEngine(
+        model, batch_size=max(1, len(requests)), prefix_memory_mb=2**20
+    )  # whatever the batch needs
     return engine.generate(requests)

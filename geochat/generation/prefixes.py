@@ -1,17 +1,16 @@
 """Keys and values of pictures and what leads to them, kept within a bound for the questions that follow."""
 
-import weakref
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Callable, Hashable
 
 from geochat.models.prefix_attention import Prefix
 
 
 class PrefixStore:
-    """The prefixes used last, as many as memory is given for, and those that are in use.
+    """The prefixes that are in use and, as far as memory is given, those that were used last.
 
     Args:
-        max_bytes: Most memory that the kept keys and values take. The prefix used last is kept in any case.
+        max_bytes: Most memory that keys and values take. One prefix in use may take more.
 
     Attributes:
         num_bytes: What they take.
@@ -22,30 +21,47 @@ class PrefixStore:
     def __init__(self, max_bytes: int):
         self.max_bytes = max_bytes
         self.num_bytes = self.computed = self.found = 0
+        self._largest = 0
         self._kept: OrderedDict[Hashable, Prefix] = OrderedDict()
-        self._in_use: weakref.WeakValueDictionary[Hashable, Prefix] = weakref.WeakValueDictionary()
+        self._users: Counter[Hashable] = Counter()
 
     def __len__(self) -> int:
         return len(self._kept)
 
-    def get(self, key: Hashable, compute: Callable[[], Prefix]) -> Prefix:
-        """Return the prefix of a key, computing it if it is neither kept nor in use by somebody."""
-        prefix = self._in_use.get(key)
-        if prefix is None:
-            self.computed += 1
-            self._in_use[key] = prefix = compute()
-        else:
+    def has_room(self, key: Hashable) -> bool:
+        """Tell whether a prefix is there, or may be computed; what is not in use makes room."""
+        if key in self._kept or not self._users:
+            return True
+        return sum(self._kept[used].num_bytes for used in self._users) + self._largest <= self.max_bytes
+
+    def acquire(self, key: Hashable, compute: Callable[[], Prefix]) -> Prefix:
+        """Return the prefix of a key, computing it if it is not there, for use until it is released."""
+        if key in self._kept:
             self.found += 1
-        if self._kept.pop(key, None) is None:
+        else:
+            self.computed += 1
+            self._evict(self.max_bytes - self._largest)
+            self._kept[key] = prefix = compute()
             self.num_bytes += prefix.num_bytes
-        self._kept[key] = prefix
-        while self.num_bytes > self.max_bytes and len(self._kept) > 1:
-            _, evicted = self._kept.popitem(last=False)
-            self.num_bytes -= evicted.num_bytes
-        return prefix
+            self._largest = max(self._largest, prefix.num_bytes)
+        self._kept.move_to_end(key)
+        self._users[key] += 1
+        self._evict(self.max_bytes)
+        return self._kept[key]
+
+    def release(self, key: Hashable) -> None:
+        """Tell that somebody who acquired a prefix needs it no longer."""
+        self._users[key] -= 1
+        if not self._users[key]:
+            del self._users[key]
+        self._evict(self.max_bytes)
 
     def clear(self) -> None:
-        """Forget all: after the model's weights have changed."""
-        self._kept.clear()
-        self._in_use.clear()
-        self.num_bytes = 0
+        """Forget what is not in use: before the model's weights change."""
+        self._evict(0)
+
+    def _evict(self, max_bytes: int) -> None:
+        for key in [key for key in self._kept if key not in self._users]:
+            if self.num_bytes <= max(0, max_bytes):
+                return
+            self.num_bytes -= self._kept.pop(key).num_bytes

@@ -1,5 +1,6 @@
 """What is asked of a model, and what it wrote."""
 
+import functools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -91,7 +92,7 @@ class Request:
         has_one_at_its_end = self.input_ids[-1] == IMAGE_TOKEN_INDEX
         return int(places[-1]) + 1 if len(places) and not has_one_at_its_end else 0
 
-    @property
+    @functools.cached_property
     def prefix_key(self) -> tuple[bytes, tuple[str, ...]] | None:
         """What tells one shared beginning from another; None if there is nothing to share."""
         shared = self.shared_length

@@ -162,6 +162,7 @@ def test_few_prefixes_are_kept_and_those_used_last():
     engine = GenerationEngine(model, batch_size=1, prefix_memory_mb=1)
     questions = [request([1, IMAGE_TOKEN_INDEX, 270], 2, seed=seed) for seed in range(4)]
     engine.generate(questions[:1])
+    assert len(engine.prefixes) == 1
     engine.prefixes.max_bytes = 3 * engine.prefixes.num_bytes
     for number in (1, 2, 0, 3, 0, 1):  # 1 is evicted by 3, since 0 was used after it
         engine.generate(questions[number : number + 1])
@@ -169,3 +170,20 @@ def test_few_prefixes_are_kept_and_those_used_last():
     assert engine.prefixes.num_bytes == engine.prefixes.max_bytes
     engine.prefixes.clear()
     assert (engine.prefixes.num_bytes, len(engine.prefixes)) == (0, 0)
+
+
+def test_a_batch_takes_as_many_pictures_as_fit():
+    model = small_model()
+    engine = GenerationEngine(model, batch_size=6)
+    questions = [request([1, IMAGE_TOKEN_INDEX, 270 + number], 3, seed=number // 2) for number in range(8)]
+    whole = engine.generate(questions)
+    one = engine.prefixes.num_bytes // 4
+    engine.prefixes.clear()
+    engine.prefixes.max_bytes = 2 * one
+    answers = [engine.submit(question) for question in questions]
+    sizes = []
+    while not engine.idle:
+        sizes.append(len(engine.step()))
+        assert engine.prefixes.num_bytes <= 2 * one
+    assert sizes == [4] * 6
+    assert [answer.ids for answer in answers] == [answer.ids for answer in whole]
