@@ -35,8 +35,8 @@ class GenerationEngine:
         model: The model, in evaluation mode.
         batch_size: Most answers that are written at the same time.
         share_prefixes: False computes each request whole.
-        prefix_memory_mb: Most memory, in 2**20 bytes, for keys and values of prefixes: those of the batch, which takes as
-            many as fit and at least one, and those kept for later requests, of which the ones used last stay.
+        prefix_memory_mb: Most memory, in 2**20 bytes, for keys and values of prefixes: those of the batch, which takes
+            as many as fit and at least one, and those kept for later requests, of which the ones used last stay.
         box_codec: The model's box language, for requests with ``stop_at_box`` or ``box_grammar``.
     """
 
