@@ -4,14 +4,20 @@
     python benchmarks/evaluation.py --answers 10000 --pairs 100000
 
 Pairs of boxes are compared by our own overlap, by shapely, and by mmcv's operator where it is compiled. Answers are
-texts of the GeoChat box language, made from true boxes with noise; they are read, scored, and given intervals.
-Detections have the size of DOTA's validation set. Times are of the processor, the best of the repeats.
+texts of the GeoChat box language, made from true boxes with noise; they are read, scored, and given intervals, in this
+process and by ``tools/analysis_tools/score.py`` as a user starts it, with all protocols of the benchmark. Detections
+have the size of DOTA's validation set. Times are of the processor (those of the tool also by the clock), the best of
+the repeats.
 """
 
 import argparse
 import importlib.util
 import json
+import os
 import platform
+import subprocess
+import sys
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -24,6 +30,8 @@ from geochat.evaluation.functional import rotated_iou
 from geochat.evaluation.metrics import AnswerMetric, Detection, RotatedGrounding
 from geochat.structures import Answer, ParsedAnswer, Question
 from geochat.structures.polygons import box_corners
+
+SCORE_TOOL = Path(__file__).resolve().parents[1] / 'tools' / 'analysis_tools' / 'score.py'
 
 SIZE = (800, 800)
 """Width and height of the pictures in pixels."""
@@ -132,6 +140,41 @@ def score_grounding(count: int, repeats: int) -> dict[str, float]:
     }
 
 
+def write_referring(folder: Path, count: int) -> None:
+    """Write the questions in the form of GeoChat-Bench, where the configs look for them, and a file of answers."""
+    place = folder / 'data' / 'GeoChat-Bench'
+    place.mkdir(parents=True)
+    questions, answers = [], []
+    for question, text in zip(*referring_texts(count), strict=True):
+        row = {'question_id': question.id, 'image_id': question.images[0], 'question': 'the ship'}
+        groups = {'size_group': question.groups['size'], 'type': question.groups['type']}
+        corners = box_corners(question.truth['boxes']).round(1).tolist()
+        questions.append(json.dumps({**row, **groups, 'ground_truth': corners}))
+        answers.append(json.dumps({'question_id': question.id, 'answer': text, 'image_size': SIZE}))
+    (place / 'referring.jsonl').write_text('\n'.join(questions), encoding='utf-8')
+    (folder / 'answers.jsonl').write_text('\n'.join(answers), encoding='utf-8')
+
+
+def run_score_tool(count: int, repeats: int) -> dict[str, float]:
+    """Let ``score.py`` join a file of answers with the questions and score them: seconds of the best run, and MB."""
+    runs = []
+    with tempfile.TemporaryDirectory(prefix='geochat-evaluation-') as folder:
+        write_referring(Path(folder), count)
+        for _ in range(repeats + 1):
+            start = time.perf_counter()
+            command = [sys.executable, str(SCORE_TOOL), 'answers.jsonl', '--benchmark', 'referring']
+            process = subprocess.Popen(command, cwd=folder, stdout=subprocess.DEVNULL)
+            _, status, usage = os.wait4(process.pid, 0)
+            process.returncode = os.waitstatus_to_exitcode(status)
+            if process.returncode:
+                raise SystemExit(f'{" ".join(command)} failed')
+            seconds = time.perf_counter() - start
+            runs.append(
+                {'wall_s': seconds, 'processor_s': usage.ru_utime + usage.ru_stime, 'mb': usage.ru_maxrss / 1024}
+            )
+    return min(runs[1:], key=lambda run: run['wall_s'])
+
+
 def detection_answers(pictures: int) -> list[Answer]:
     """Return answers with as many boxes a picture as DOTA has, and a confidence of each."""
     rng = np.random.default_rng(2)
@@ -173,6 +216,10 @@ def main() -> None:
     for count in args.answers:
         times = report['referring'][count] = score_grounding(count, args.repeats)
         print(f'{count:,} referring answers: ' + ', '.join(f'{name} {value:.2f}' for name, value in times.items()))
+    report['score.py'] = {}
+    for count in args.answers:
+        figures = report['score.py'][count] = run_score_tool(count, args.repeats)
+        print(f'score.py, {count:,}: ' + ', '.join(f'{name} {value:.2f}' for name, value in figures.items()))
     report['detection'] = score_detection(args.pictures, args.repeats)
     print('detection: ' + ', '.join(f'{name} {value:,.2f}' for name, value in report['detection'].items()))
     if args.json:

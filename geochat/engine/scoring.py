@@ -7,15 +7,23 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from mmengine.config import Config
 
 from geochat.engine.benchmark import NO_PICTURE, Benchmark, build_benchmark, check_names
-from geochat.engine.config import PACKAGED_CONFIGS, ConfigError, build_part, load_config
+from geochat.engine.config import (
+    PACKAGED_CONFIGS,
+    ConfigError,
+    as_config,
+    build_part,
+    change_config,
+    load_config,
+)
 from geochat.engine.results import BenchmarkResult, Problem, write_metrics
 from geochat.registry import BOX_CODECS
 from geochat.structures import Answer, Question
 
 DEFAULT_CONFIG = PACKAGED_CONFIGS / 'geochat_7b.py'
-"""The config whose benchmarks are meant where none is named."""
+"""The config whose benchmarks are meant where none is named, and no run card lies beside the answers."""
 
 FIELDS = {
     'id': ('id', 'question_id'),
@@ -95,7 +103,7 @@ class _Gathered:
 
 def score_predictions(
     predictions: str | Path,
-    config: str | Path = DEFAULT_CONFIG,
+    config: str | Path | None = None,
     cfg_options: Mapping[str, Any] | Sequence[str] = (),
     names: Sequence[str] | None = None,
     fields: Mapping[str, str] | None = None,
@@ -109,7 +117,8 @@ def score_predictions(
 
     Args:
         predictions: JSON lines, or a JSON list, with :data:`FIELDS`. A line may name its ``benchmark``.
-        config: The config file with the benchmarks.
+        config: The config file with the benchmarks; None takes the run's own, from the card beside the answers, or else
+            :data:`DEFAULT_CONFIG`.
         cfg_options: Changes, as :func:`~geochat.engine.load_config` takes them.
         names: Which benchmarks; None takes those that the lines name. Lines that name none belong to a single one.
         fields: What fields are called in this file where it is none of :data:`FIELDS`.
@@ -125,7 +134,7 @@ def score_predictions(
     """
     if work_dir is not None and Path(work_dir).resolve() == Path(predictions).resolve().parent:
         raise ConfigError(f'the work directory {work_dir} has the answers that are to be scored: choose another one')
-    cfg = load_config(config, cfg_options)
+    cfg = _own_config(Path(predictions), cfg_options) if config is None else load_config(config, cfg_options)
     lines, problems = read_lines(predictions, fields or {})
     by_name = _by_benchmark(lines, names)
     check_names(cfg.get('benchmarks') or {}, list(by_name))
@@ -138,6 +147,15 @@ def score_predictions(
     if work_dir is not None:
         _write(results, gathered, cfg, Path(predictions), Path(work_dir))
     return results
+
+
+def _own_config(predictions: Path, cfg_options: Mapping[str, Any] | Sequence[str]) -> Config:
+    from geochat.engine.run_card import read_card
+
+    own = (read_card(predictions.parent) or {}).get('config')
+    if isinstance(own, Mapping) and own.get('benchmarks'):
+        return change_config(as_config(own, None), cfg_options)
+    return load_config(DEFAULT_CONFIG, cfg_options)
 
 
 def _assess(part: _Gathered, comparisons: Sequence[str], problems: Sequence[Problem]) -> BenchmarkResult:

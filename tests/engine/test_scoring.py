@@ -72,6 +72,17 @@ def test_written_answers_score_the_same_without_a_model(config, tmp_path):
     assert card['benchmarks']['refer']['questions'] == 3
 
 
+def test_answers_of_a_run_are_scored_by_its_own_config(config, tmp_path):
+    score(config, [{'id': f's{number}', 'answer': 'Yes.'} for number in range(3)], 'scene', work_dir=tmp_path / 'run')
+    (again,) = score_predictions(tmp_path / 'run' / 'predictions.jsonl')
+    assert again.scores['score']['accuracy'] == pytest.approx(2 / 3)
+    options = {'benchmarks.scene.metrics.0.normalization': 'verbatim'}
+    (again,) = score_predictions(tmp_path / 'run' / 'predictions.jsonl', cfg_options=options)
+    assert again.scores['score']['accuracy'] == 0
+    with pytest.raises(ConfigError, match="there is no benchmark 'scene'"):
+        score_predictions(tmp_path / 'predictions.jsonl', names=['scene'])  # GeoChat-7B has none of this name
+
+
 def test_lines_are_joined_by_their_ids_in_any_order(config):
     rows = [
         {'question_id': 's2', 'answer': 'Yes.'},

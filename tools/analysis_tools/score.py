@@ -15,7 +15,10 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--benchmark', nargs='+', metavar='NAME', help='what the answers answer; not needed if the lines say so'
     )
-    parser.add_argument('--config', help='Python config with the benchmarks; configs/geochat_7b.py if not given')
+    parser.add_argument(
+        '--config',
+        help='Python config with the benchmarks; if not given, that of the run card beside the answers, or geochat_7b',
+    )
     parser.add_argument(
         '--box-codec', metavar='NAME', help='the box language of the answers; of the config if not given'
     )
@@ -46,14 +49,14 @@ def score(args: argparse.Namespace) -> None:
     """Score, and print a table."""
     from geochat.engine.config import parse_options
     from geochat.engine.results import score_table
-    from geochat.engine.scoring import DEFAULT_CONFIG, score_predictions
+    from geochat.engine.scoring import score_predictions
 
     options = parse_options(args.cfg_options)
     if args.box_codec:
         options = {'box_codec.type': args.box_codec, **options}
     results = score_predictions(
         args.predictions,
-        args.config or DEFAULT_CONFIG,
+        args.config,
         options,
         args.benchmark,
         dict(args.fields),
