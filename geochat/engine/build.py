@@ -57,7 +57,8 @@ def build_runner(
         training: False leaves out everything that only training needs, a strategy above all.
 
     Raises:
-        FileNotFoundError: If the config or the weights are not there.
+        FileNotFoundError: If the config or the weights are not there, or a file of a benchmark that is to be run after
+            the training.
         ConfigError: If a key or a part is unknown, the work directory cannot be written, or there is nothing to resume
             or to train.
     """
@@ -84,10 +85,12 @@ def build_runner(
     prepare_data(cfg)
     if cfg.get('test_after_training') or not training:
         # The loop is built now, so that a benchmark that cannot run is known before hours of training.
-        benchmarks = runner.test_loop.benchmarks
+        benchmarks, missing = runner.test_loop.benchmarks, runner.test_loop.missing
         listed = ', '.join(f'{benchmark.name} ({len(benchmark.reader)} questions)' for benchmark in benchmarks)
         runner.logger.info(f'To be tested with: {listed}')
-        for name, reason in runner.test_loop.missing.items():
+        for name, reason in missing.items():
+            if training:
+                raise FileNotFoundError(f'{name}, of the test after the training, cannot run: {reason}')
             runner.logger.warning(f'{name} is left out: {reason}')
     return runner
 

@@ -74,12 +74,13 @@ class RotatedGrounding(AnswerMetric):
     def result(self, answer: Answer | Mapping[str, Any]) -> Result:
         """Take the boxes of one answer and its question, and the size of its picture."""
         size = look_up(answer, 'image_size')
+        truth = box_array(look_up(answer, 'question', 'truth', 'boxes'))
         boxes = box_array(look_up(answer, 'parsed', 'boxes'))
         if size is None and self.way.on_grid and len(boxes):
             raise ValueError(f'the protocol {self.protocol!r} needs the size of the picture')
         return {
             'size': _ANY_SIZE if size is None else size,
-            'truth': box_array(look_up(answer, 'question', 'truth', 'boxes')),
+            'truth': truth,
             'boxes': boxes,
         }
 
