@@ -220,7 +220,9 @@ PARAM_SCHEDULERS = Registry(
 LOG_PROCESSORS = Registry('log processor', parent=mmengine_registry.LOG_PROCESSORS, locations=('geochat.engine.hooks',))
 # Pictures of boxes and phrases.
 VISUALIZERS = Registry(
-    'visualizer', parent=mmengine_registry.VISUALIZERS, locations=('geochat.visualization', 'mmengine.visualization')
+    'visualizer',
+    parent=mmengine_registry.VISUALIZERS,
+    locations=('geochat.visualization.visualizer', 'mmengine.visualization'),
 )
 OPTIMIZERS = Registry('optimizer', parent=mmengine_registry.OPTIMIZERS, locations=('geochat.engine.muon',))
 OPTIM_WRAPPER_CONSTRUCTORS = Registry(

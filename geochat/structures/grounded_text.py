@@ -1,6 +1,7 @@
 """Text with the boxes and phrases that a box codec found in it."""
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -62,14 +63,53 @@ class GroundedText:
     @property
     def words(self) -> str:
         """The text without boxes, readable or not, without marks such as ``<p>``, and without the brackets of lists."""
-        kept, end = [], 0
+        return _words([self.text[start:stop] for start, stop in self._between_boxes()])
+
+    @property
+    def pieces(self) -> list[tuple[str, Phrase | None]]:
+        """The words cut at the ends of phrases: each piece with its phrase, None for the words between phrases."""
+        between = self._between_boxes()
+        phrases = [phrase for phrase in self.phrases if self._is_in_words(phrase, between)]
+        # Two characters that the text does not have mark the phrases while it becomes words.
+        unused = (c for c in map(chr, range(0xE000, 0xE000 + len(set(self.text)) + 2)) if c not in self.text)
+        opening, closing = next(unused), next(unused)
+        marks: dict[int, str] = {}
+        for phrase in phrases:
+            start, stop = phrase.span
+            marks[start] = marks.get(start, '') + opening
+            marks[stop] = closing + marks.get(stop, '')
+        marked = _words([self._with_marks(start, stop, marks) for start, stop in between])
+        before, *parts = re.split(f'{opening}|{closing}', re.sub(f'({opening}) +| +({closing})', r'\1\2', marked))
+        pieces = [(before, None)]
+        for phrase, inside, after in zip(phrases, parts[::2], parts[1::2], strict=True):
+            pieces += [(inside, phrase), (after, None)]
+        return [(text, phrase) for text, phrase in pieces if text]
+
+    def _between_boxes(self) -> list[tuple[int, int]]:
+        """Return the characters ``[start, end)`` before, between and after the boxes, readable or not."""
         unread = [diagnostic.span for diagnostic in self.diagnostics if diagnostic.left_out]
+        between, end = [], 0
         for start, stop in sorted([*map(tuple, self.spans.tolist()), *unread]):
-            kept.append(self.text[end:start])
+            between.append((end, start))
             end = max(end, stop)
-        pieces = [_TAG.sub(' ', piece) for piece in (*kept, self.text[end:])]
-        text = ' '.join(_without_brackets(pieces)).split()
-        return re.sub(r' (?=[.,;:!?])', '', ' '.join(text))
+        return [*between, (end, len(self.text))]
+
+    def _is_in_words(self, phrase: Phrase, between: list[tuple[int, int]]) -> bool:
+        start, stop = phrase.span
+        return any(low <= start < stop <= high for low, high in between) and bool(_words([self.text[start:stop]]))
+
+    def _with_marks(self, start: int, stop: int, marks: Mapping[int, str]) -> str:
+        pieces, end = [], start
+        for place in sorted(place for place in marks if start <= place <= stop):
+            pieces += [self.text[end:place], marks[place]]
+            end = place
+        return ''.join([*pieces, self.text[end:stop]])
+
+
+def _words(between: list[str]) -> str:
+    """Return the words of a text of which the pieces between boxes are given."""
+    text = ' '.join(_without_brackets([_TAG.sub(' ', piece) for piece in between])).split()
+    return re.sub(r' (?=[.,;:!?])', '', ' '.join(text))
 
 
 def _without_brackets(pieces: list[str]) -> list[str]:

@@ -1,18 +1,16 @@
 """Rotated boxes and their phrases drawn on pictures, legible at any picture size, without a display."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import cv2
 import numpy as np
+import shapely
 from PIL import Image, ImageDraw, ImageFont
 
 from geochat.structures.polygons import box_corners
-
-Color = tuple[int, int, int]
-
-PREDICTED_COLOR: Color = (255, 64, 160)
-TRUE_COLOR: Color = (0, 229, 255)
-"""RGB. Magenta and cyan are rare in overhead pictures and differ for every kind of colour vision."""
+from geochat.visualization.colors import PREDICTED_COLOR, TRUE_COLOR, Color, ink_on, phrase_colors
+from geochat.visualization.fonts import find_font, printable, wrap
+from geochat.visualization.labels import Place, place_labels
 
 MIN_SIDE = 512
 """A picture whose longer side has fewer pixels is enlarged before anything is drawn on it."""
@@ -20,21 +18,28 @@ MIN_SIDE = 512
 _SHIFT = 4
 """Binary digits after the point in the coordinates given to OpenCV."""
 
+_BLACK = (0, 0, 0)
+
 
 def draw_boxes(
     image: Image.Image,
     boxes: np.ndarray,
     labels: Sequence[str] = (),
-    colors: Color | Sequence[Color] = PREDICTED_COLOR,
+    colors: Color | Sequence[Color] | None = None,
     line_width: int | None = None,
 ) -> Image.Image:
     """Draw rotated boxes with labels beside them.
 
+    Labels do not cover each other, and boxes only where there is no other room. Where boxes are crowded, not every box
+    of a phrase has a label; the colour says which it is.
+
     Args:
         image: RGB picture of any size; it is not changed.
-        boxes: (N, 5): cx, cy, w, h in pixels of the picture, angle in radians, clockwise on screen.
+        boxes: (N, 5): cx, cy, w, h in pixels of the picture, angle in radians, clockwise on screen. Boxes that are not
+            finite are left out.
         labels: One text a box, empty for none; no labels at all if there are none.
-        colors: One RGB colour for all boxes, or one a box; :data:`TRUE_COLOR` has a wider line.
+        colors: One RGB colour for all boxes, or one a box; :data:`TRUE_COLOR` has a wider line. None gives each phrase
+            of the labels its own, that of :func:`~geochat.visualization.phrase_colors`.
         line_width: Width of the outlines in pixels of the drawing; None fits it to the drawing's size.
 
     Returns:
@@ -43,24 +48,36 @@ def draw_boxes(
     Raises:
         ValueError: If the numbers of boxes, labels and colours differ.
     """
-    corners = box_corners(np.reshape(boxes, (-1, 5)))
-    colors = [colors] * len(corners) if isinstance(colors[0] if len(colors) else 0, int) else list(colors)
-    if len(colors) != len(corners) or len(labels) not in (0, len(corners)):
-        raise ValueError(f'{len(corners)} boxes were given with {len(colors)} colours and {len(labels)} labels')
+    boxes = np.reshape(np.asarray(boxes, dtype=np.float64), (-1, 5))
+    colors = _color_of_each(len(boxes), labels, colors)
+    if len(colors) != len(boxes) or len(labels) not in (0, len(boxes)):
+        raise ValueError(f'{len(boxes)} boxes were given with {len(colors)} colours and {len(labels)} labels')
+    drawable = np.flatnonzero(np.isfinite(boxes).all(axis=1))
+    colors = [colors[number] for number in drawable]
+    labels = [labels[number] for number in drawable] if len(labels) else []
     scale = max(1, -(-MIN_SIDE // max(image.size)))
+    corners = box_corners(boxes[drawable]) * scale
     canvas = image.convert('RGB').resize((image.width * scale, image.height * scale), Image.Resampling.BICUBIC)
-    canvas = Image.fromarray(_draw_outlines(np.array(canvas), corners * scale, colors, line_width))
+    canvas = Image.fromarray(_draw_outlines(np.array(canvas), corners, colors, line_width))
     if labels:
-        _draw_labels(canvas, corners * scale, labels, colors)
+        _draw_labels(canvas, corners, labels, colors)
     return canvas
 
 
+def _color_of_each(count: int, labels: Sequence[str], colors: Color | Sequence[Color] | None) -> list[Color]:
+    if colors is None:
+        by_phrase = phrase_colors(labels or [''])
+        return [by_phrase[label] for label in labels or [''] * count]
+    return [colors] * count if len(colors) and isinstance(colors[0], int) else list(colors)
+
+
+def _font_size(size: tuple[int, int]) -> int:
+    """Return the height of letters that suits a picture: a part of its longer side, unless it is a narrow strip."""
+    return max(13, round(min(max(size) / 48, min(size) / 12)))
+
+
 def _line_width(size: tuple[int, int]) -> int:
-    return max(2, round(max(size) / 350))
-
-
-def _font(size: tuple[int, int]) -> ImageFont.FreeTypeFont:
-    return ImageFont.load_default(max(13, round(max(size) / 48)))
+    return max(2, round(_font_size(size) / 7.5))
 
 
 def _draw_outlines(
@@ -68,87 +85,71 @@ def _draw_outlines(
 ) -> np.ndarray:
     """Draw each outline with a dark rim, so that it stands out from light and dark ground alike."""
     width = line_width or _line_width(pixels.shape[1::-1])
+    shorter = np.linalg.norm(corners[:, [1, 2]] - corners[:, [0, 1]], axis=-1).min(1, initial=np.inf)
+    # Lines of full width would fill a small box.
+    widths = np.clip(shorter // 6, 2, width).astype(int)
     # Where a predicted and a true box coincide, the true one shows on both sides of the predicted one.
-    widths = [round(2.5 * width) if color == TRUE_COLOR else width for color in colors]
+    factors = [2.5 if color == TRUE_COLOR else 1 for color in colors]
     # Pillow's and OpenCV's pixels have their centres half a pixel apart from the edge that coordinates count from.
     points = np.round((corners - 0.5) * 2**_SHIFT).clip(-(2**28), 2**28).astype(np.int32)
-    for polygon, own in zip(points, widths, strict=True):
-        cv2.polylines(pixels, [polygon], True, (0, 0, 0), own + 2 * max(1, width // 2), cv2.LINE_AA, _SHIFT)
-    for polygon, own, color in zip(points, widths, colors, strict=True):
-        cv2.polylines(pixels, [polygon], True, color, own, cv2.LINE_AA, _SHIFT)
+    for polygon, own, factor in zip(points, widths, factors, strict=True):
+        rim = round(factor * own) + 2 * max(1, int(own) // 2)
+        cv2.polylines(pixels, [polygon], True, _BLACK, rim, cv2.LINE_AA, _SHIFT)
+    for polygon, own, factor, color in zip(points, widths, factors, colors, strict=True):
+        cv2.polylines(pixels, [polygon], True, color, round(factor * own), cv2.LINE_AA, _SHIFT)
     return pixels
 
 
 def _draw_labels(canvas: Image.Image, corners: np.ndarray, labels: Sequence[str], colors: Sequence[Color]) -> None:
-    draw, font = ImageDraw.Draw(canvas), _font(canvas.size)
-    taken: list[tuple[float, float, float, float]] = []
-    for polygon, label, color in zip(corners, labels, colors, strict=True):
-        if not label:
-            continue
-        text = wrap(label, font, canvas.width * 0.45, max_lines=3)
-        padding = max(2, round(font.size / 5))
-        left, top, right, bottom = draw.multiline_textbbox((0, 0), text, font, spacing=padding)
-        size = (right - left + 2 * padding, bottom - top + 2 * padding)
-        place = _label_place(polygon, size, canvas.size, taken)
-        taken.append(place)
-        draw.rectangle(place, fill=color, outline=(0, 0, 0))
-        ink = (0, 0, 0) if np.dot(color, (0.299, 0.587, 0.114)) > 128 else (255, 255, 255)
-        draw.multiline_text((place[0] + padding - left, place[1] + padding - top), text, ink, font, spacing=padding)
+    draw, size, gap = ImageDraw.Draw(canvas), _font_size(canvas.size), 1.5 * _line_width(canvas.size)
+    made = {label: _Label(label, size, canvas.width) for label in set(labels)}
+    sizes = [made[label].size for label in labels]
+    places = place_labels(corners, sizes, labels, canvas.size, gap)
+    placed = [entry for entry in zip(places, corners, labels, colors, strict=True) if entry[0] is not None]
+    for place, polygon, _, color in placed:
+        if place.distance > size:
+            _draw_leader(draw, place, polygon, color, max(1, _line_width(canvas.size) // 2))
+    for place, _, label, color in placed:
+        made[label].draw(draw, place, color)
 
 
-def _label_place(
-    polygon: np.ndarray,
-    size: tuple[float, float],
-    canvas: tuple[int, int],
-    taken: Sequence[tuple[float, float, float, float]],
-) -> tuple[float, float, float, float]:
-    """Find a place for a label: above, below, right of, left of or inside its box, where it hides the fewest labels."""
-    (x0, y0), (x1, y1) = polygon.min(0), polygon.max(0)
-    (width, height), gap = size, _line_width(canvas)
-    middle = ((x0 + x1 - width) / 2, (y0 + y1 - height) / 2)
-    wishes = [
-        (middle[0], y0 - height - gap),
-        (middle[0], y1 + gap),
-        (x1 + gap, middle[1]),
-        (x0 - width - gap, middle[1]),
-        middle,
-    ]
-    most = np.maximum(0, np.subtract(canvas, size))
-    places = []
-    for wish in wishes:
-        left, top = (float(v) for v in np.clip(wish, 0, most))
-        place = (left, top, left + width, top + height)
-        shift = abs(left - wish[0]) + abs(top - wish[1])
-        places.append((sum(_overlap(place, other) for other in taken), shift, place))
-    return min(places, key=lambda entry: entry[:2])[2]
+class _Label:
+    """The text of a label, broken into lines.
+
+    Args:
+        text: What it says.
+        font_size: Height of a line in pixels, roughly.
+        canvas_width: Width of the picture in pixels; a label takes less than half of it, unless that is little.
+    """
+
+    def __init__(self, text: str, font_size: int, canvas_width: int):
+        text = printable(text)
+        self.font = find_font(text, font_size)
+        self.padding = max(2, round(font_size / 5))
+        widest = min(max(0.45 * canvas_width, 10 * font_size), canvas_width - 2 * self.padding)
+        self.text = wrap(text, self.font, widest, max_lines=3)
+        box = _measure().multiline_textbbox((0, 0), self.text, self.font, spacing=self.padding)
+        self.left, self.top = box[:2]
+        self.size = (box[2] - box[0] + 2 * self.padding, box[3] - box[1] + 2 * self.padding)
+
+    def draw(self, draw: ImageDraw.ImageDraw, place: Place, color: Color) -> None:
+        """Draw the label."""
+        # The rectangle's last pixels belong to it: one less, or neighbours would share a row.
+        draw.rectangle((place.left, place.top, place.right - 1, place.bottom - 1), fill=color, outline=_BLACK)
+        start = (place.left + self.padding - self.left, place.top + self.padding - self.top)
+        draw.multiline_text(start, self.text, ink_on(color), self.font, spacing=self.padding)
 
 
-def _overlap(first: Sequence[float], second: Sequence[float]) -> float:
-    width = min(first[2], second[2]) - max(first[0], second[0])
-    height = min(first[3], second[3]) - max(first[1], second[1])
-    return max(0.0, width) * max(0.0, height)
+def _measure() -> ImageDraw.ImageDraw:
+    return ImageDraw.Draw(Image.new('RGB', (1, 1)))
 
 
-def wrap(text: str, font: ImageFont.FreeTypeFont, width: float, max_lines: int) -> str:
-    """Break a text into lines of at most ``width`` pixels; what does not fit ends in an ellipsis."""
-    lines, words = [], text.split()
-    while words and len(lines) < max_lines:
-        count = 1
-        while count < len(words) and font.getlength(' '.join(words[: count + 1])) <= width:
-            count += 1
-        lines.append(' '.join(words[:count]))
-        words = words[count:]
-    if words:
-        lines[-1] += ' \u2026'
-    return '\n'.join(_shorten(line, font, width) for line in lines)
-
-
-def _shorten(line: str, font: ImageFont.FreeTypeFont, width: float) -> str:
-    if font.getlength(line) <= width:
-        return line
-    while len(line) > 1 and font.getlength(line + '\u2026') > width:
-        line = line[:-1]
-    return line + '\u2026'
+def _draw_leader(draw: ImageDraw.ImageDraw, place: Place, polygon: np.ndarray, color: Color, width: int) -> None:
+    """Draw a line from a label that stands apart to its box."""
+    line = shapely.shortest_line(shapely.box(*place[:4]), shapely.LinearRing(polygon))
+    points = [tuple(point) for point in shapely.get_coordinates(line)]
+    draw.line(points, _BLACK, width + 2)
+    draw.line(points, color, width)
 
 
 def draw_comparison(
@@ -170,23 +171,55 @@ def draw_comparison(
     truth, predicted = np.reshape(truth, (-1, 5)), np.reshape(predicted, (-1, 5))
     colors = [TRUE_COLOR] * len(truth) + [PREDICTED_COLOR] * len(predicted)
     all_labels = [''] * len(truth) + list(labels) if len(labels) else ()
-    return _add_caption(draw_boxes(image, np.concatenate([truth, predicted]), all_labels, colors), caption)
+    drawing = draw_boxes(image, np.concatenate([truth, predicted]), all_labels, colors)
+    return add_legend(drawing, {'truth': TRUE_COLOR, 'predicted': PREDICTED_COLOR}, caption)
 
 
-def _add_caption(picture: Image.Image, caption: Sequence[str]) -> Image.Image:
-    font = _font(picture.size)
-    margin, line_height = font.size // 2, round(font.size * 1.35)
-    texts = [wrap(line, font, picture.width - 2 * margin, max_lines=3) for line in caption]
-    lines = [line for text in texts for line in text.split('\n')]
-    height = picture.height + line_height * (len(lines) + 1) + 2 * margin
-    page = Image.new('RGB', (picture.width, height), (255, 255, 255))
+def add_legend(picture: Image.Image, colors: Mapping[str, Color], caption: Sequence[str] = ()) -> Image.Image:
+    """Add what colours mean, and lines of text, below a picture.
+
+    Args:
+        picture: RGB picture, as :func:`draw_boxes` returns it; it is not changed.
+        colors: Colours by what they mean, such as those of :func:`~geochat.visualization.phrase_colors`.
+        caption: Lines of text; a long one is broken, and cut after three lines.
+    """
+    size = _font_size(picture.size)
+    margin, line_height = size // 2, round(size * 1.35)
+    inner = picture.width - 2 * margin
+    entries = _legend_rows(colors, size, inner)
+    lines = []
+    for text in map(printable, caption):
+        font = find_font(text, size)
+        lines += [(line, font) for line in wrap(text, font, inner, max_lines=3).split('\n')]
+    rows = len(entries) + len(lines)
+    page = Image.new('RGB', (picture.width, picture.height + line_height * rows + 2 * margin), (255, 255, 255))
     page.paste(picture)
-    draw, x, y = ImageDraw.Draw(page), margin, picture.height + margin
-    for name, color in (('truth', TRUE_COLOR), ('predicted', PREDICTED_COLOR)):
-        draw.rectangle((x, y + 2, x + font.size, y + font.size), fill=color, outline=(0, 0, 0))
-        draw.text((x + 1.4 * font.size, y), name, (0, 0, 0), font)
-        x += round(2.4 * font.size + font.getlength(name))
-    for line in lines:
+    draw, y = ImageDraw.Draw(page), picture.height + margin
+    for row in entries:
+        for x, name, font, color in row:
+            draw.rectangle((margin + x, y + 2, margin + x + size, y + size), fill=color, outline=_BLACK)
+            draw.text((margin + x + 1.4 * size, y), name, _BLACK, font)
         y += line_height
-        draw.text((margin, y), line, (0, 0, 0), font)
+    for line, font in lines:
+        draw.text((margin, y), line, _BLACK, font)
+        y += line_height
     return page
+
+
+def _legend_rows(
+    colors: Mapping[str, Color], size: int, width: float
+) -> list[list[tuple[float, str, ImageFont.FreeTypeFont, Color]]]:
+    """Return the entries of a legend, with where each begins, in as many rows as it takes."""
+    rows: list[list] = []
+    x = np.inf
+    for meaning, color in colors.items():
+        text = printable(meaning)
+        font = find_font(text, size)
+        name = wrap(text, font, width - 1.4 * size, max_lines=1)
+        needed = 1.4 * size + font.getlength(name)
+        if x + needed > width:
+            rows.append([])
+            x = 0
+        rows[-1].append((x, name, font, color))
+        x += needed + size
+    return rows

@@ -12,7 +12,7 @@ from geochat.datasets import collate_samples
 from geochat.engine import ConfigError, build_runner
 from geochat.engine.journal import Journal
 from geochat.engine.loops import benchmark as benchmark_loop
-from geochat.engine.loops.benchmark import Prompts, box_labels
+from geochat.engine.loops.benchmark import Prompts
 from geochat.generation import generate
 
 COMPARISONS = ['majority', 'grey', 'angle_0']
@@ -75,14 +75,6 @@ def test_chosen_benchmarks_only(tmp_path):
 def test_a_comparison_that_does_not_exist(tmp_path):
     with pytest.raises(ConfigError, match=r"test_cfg\.comparisons: 'gray' is none of majority, grey, angle_0"):
         build_runner(small_run(tmp_path, test_cfg={'comparisons': ['gray']}), training=False)
-
-
-def test_a_box_is_labelled_with_its_phrase(runner):
-    loop = runner.test_loop
-    refer = loop.benchmarks[1]
-    text = '{<70><70><80><80>|<0>} and <p>two ships</p> {<1><2><30><40>|<5>}{<50><50><60><60>|<0>}'
-    answer = refer.answer(refer.reader[0], '', text, (28, 28))
-    assert box_labels(answer) == ['', 'two ships', 'two ships']
 
 
 def rows(folder, name='predictions'):

@@ -5,8 +5,10 @@ import pickle
 import numpy as np
 import pytest
 
-from geochat.box_codecs import EarthDialBoxCodec, Qwen3BoxCodec
+from geochat.box_codecs import EarthDialBoxCodec, GeoChatBoxCodec, Qwen3BoxCodec
 from geochat.structures import Answer, Diagnostic, GroundedText, ParsedAnswer, Question
+
+BOX = '{<10><20><30><40>|<45>}'
 
 
 def test_empty_readings_do_not_share_their_arrays():
@@ -48,3 +50,21 @@ def test_the_brackets_of_a_list_go_with_its_boxes(text):
 def test_a_fenced_list_of_boxes_leaves_no_word():
     text = Qwen3BoxCodec().encode(np.ones((2, 5)), (100, 100))
     assert Qwen3BoxCodec().decode(f'Here: {text}', (100, 100)).words == 'Here:'
+
+
+@pytest.mark.parametrize(
+    'text',
+    [
+        f'There is <p>1 red  ship</p> {BOX} near <p> docks </p> {BOX}<delim>{BOX} .',
+        f'<p>a</p>{BOX}<p>b</p>{BOX}, [<p>c</p> {BOX}] and <p></p> {BOX}; <p> </p>',
+        '\ue000<p>ship\ue001</p>, no boxes',
+        f'{BOX}',
+        '',
+    ],
+)
+def test_the_words_are_cut_at_phrases(text):
+    grounded = GeoChatBoxCodec().decode(text, (100, 100))
+    pieces = grounded.pieces
+    assert ''.join(piece for piece, _ in pieces) == grounded.words
+    told = [(piece, ' '.join(phrase.text.split())) for piece, phrase in pieces if phrase]
+    assert told == [(text, text) for text in (' '.join(phrase.text.split()) for phrase in grounded.phrases) if text]

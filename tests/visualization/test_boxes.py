@@ -4,10 +4,17 @@ import math
 
 import numpy as np
 import pytest
-from PIL import Image, ImageFont
+from PIL import Image
 
-from geochat.visualization import PREDICTED_COLOR, TRUE_COLOR, draw_boxes, draw_comparison
-from geochat.visualization.boxes import wrap
+from geochat.visualization import (
+    PALETTE,
+    PREDICTED_COLOR,
+    TRUE_COLOR,
+    add_legend,
+    draw_boxes,
+    draw_comparison,
+    phrase_colors,
+)
 
 
 def grey(width: int, height: int) -> Image.Image:
@@ -49,7 +56,8 @@ def test_the_picture_given_is_not_changed():
 
 def test_labels_stay_inside_and_apart():
     boxes = np.array([[4, 4, 6, 6, 0.3], [5, 5, 6, 6, 0.3], [96, 96, 8, 8, 0]])
-    bare, labelled = (draw_boxes(grey(100, 100), boxes, labels) for labels in ((), ['red ship', 'a plane', 'harbor']))
+    texts = ['red ship', 'a plane', 'harbor']
+    bare, labelled = (draw_boxes(grey(100, 100), boxes, labels, PREDICTED_COLOR) for labels in ((), texts))
     assert bare.size == labelled.size
     assert len(painted(labelled, PREDICTED_COLOR)) > 2 * len(painted(bare, PREDICTED_COLOR))
 
@@ -78,10 +86,53 @@ def test_numbers_that_differ(labels, colors):
         draw_boxes(grey(100, 100), np.array([[50, 50, 10, 10, 0]]), labels, colors)
 
 
-def test_text_is_broken_between_words_and_cut_with_an_ellipsis():
-    font = ImageFont.load_default(20)
-    text = wrap('the large red ship beside the long grey pier of the old harbour', font, 150, max_lines=2)
-    assert text.startswith('the large red\n')
-    assert text.endswith('…')
-    assert all(font.getlength(line) <= 150 for line in text.split('\n'))
-    assert wrap('x' * 100, font, 150, max_lines=2).endswith('x…')
+def test_a_phrase_has_one_colour_and_others_have_others():
+    boxes = np.array([[100, 300, 80, 40, 0.2], [300, 300, 80, 40, 0.2], [500, 300, 80, 40, 0.2]])
+    labels = ['red ship', 'harbor', 'Red ship']
+    picture = draw_boxes(grey(600, 600), boxes, labels)
+    for left, color in zip((40, 240, 440), (PALETTE[0], PALETTE[1], PALETTE[0]), strict=True):
+        part = picture.crop((left, 200, left + 120, 400))
+        counts = {other: len(painted(part, other)) for other in PALETTE[:2]}
+        assert max(counts, key=counts.get) == color
+    assert set(phrase_colors(labels).values()) == set(PALETTE[:2])
+
+
+@pytest.mark.parametrize('size', [(300, 300), (4000, 3000), (4000, 400), (300, 3000), (1, 1), (4000, 10)])
+def test_pictures_of_every_size_and_shape(size):
+    box = np.array([[size[0] / 2, size[1] / 2, size[0] / 4, size[1] / 4, 0.7]])
+    picture = draw_boxes(grey(*size), box, ['the long white ship at the pier'])
+    assert max(picture.size) >= 512
+    assert picture.width * size[1] == picture.height * size[0]
+    assert len(painted(picture, PREDICTED_COLOR)) > 500
+    assert add_legend(picture, {'ship' * 99: PREDICTED_COLOR, 'pier': TRUE_COLOR}, ['a ' * 400]).width == picture.width
+
+
+def test_a_turn_is_clockwise_on_screen():
+    picture = draw_boxes(grey(600, 600), np.array([[300, 300, 400, 20, math.pi / 6]]))
+    points = painted(picture, PREDICTED_COLOR) - 300
+    right, left = points[points[:, 0] > 100], points[points[:, 0] < -100]
+    assert right[:, 1].mean() > 50
+    assert left[:, 1].mean() < -50
+
+
+def test_an_outline_leaves_a_small_box_open():
+    picture = draw_boxes(grey(4000, 4000), np.array([[2000, 2000, 24, 16, 0]]))
+    assert np.asarray(picture)[2000, 2000].tolist() == [128, 128, 128]
+
+
+def test_boxes_that_are_not_finite_are_left_out():
+    boxes = np.array([[math.nan, 1, 1, 1, 0], [300, 300, 100, 50, 0], [1, 1, math.inf, 1, 0]])
+    one = draw_boxes(grey(600, 600), boxes, ['a', 'b', 'c'], [TRUE_COLOR, PREDICTED_COLOR, TRUE_COLOR])
+    assert one == draw_boxes(grey(600, 600), boxes[1:2], ['b'], PREDICTED_COLOR)
+
+
+def test_boxes_without_an_area_and_far_outside():
+    boxes = np.array([[300, 300, 0, 0, 0], [300, 300, 0, 100, 1], [1e9, -1e9, 10, 10, 0], [300, 300, 1e12, 1e12, 1]])
+    assert draw_boxes(grey(600, 600), boxes, ['point', 'line', 'away', 'world']).size == (600, 600)
+
+
+def test_a_label_in_any_script():
+    boxes = np.array([[300, 300, 100, 50, 0.5]])
+    for label in ("bâtiment près de l'église", 'корабль', '红色的船', 'سفينة', 'x\ud800\u202ey\x00', '🚢', '\n', ' '):
+        picture = draw_boxes(grey(600, 600), boxes, [label])
+        assert add_legend(picture, {label: PREDICTED_COLOR}, [label]).height > 600

@@ -1,6 +1,7 @@
 """What a training run prints and writes. Intervals count optimizer steps."""
 
 from mmengine.hooks import IterTimerHook, ParamSchedulerHook, RuntimeInfoHook
+from mmengine.visualization import LocalVisBackend
 
 from geochat.engine.hooks import (
     CheckpointHook,
@@ -11,6 +12,7 @@ from geochat.engine.hooks import (
     ProgressLine,
     ThroughputHook,
 )
+from geochat.visualization.visualizer import AnswerVisualizer
 
 default_scope = 'geochat'
 
@@ -29,6 +31,8 @@ custom_hooks = [
     dict(type=ThroughputHook),
     dict(type=DataReportHook),
 ]
+
+visualizer = dict(type=AnswerVisualizer, vis_backends=[dict(type=LocalVisBackend)])
 
 log_processor = dict(type=ProgressLine, window_size=10)
 

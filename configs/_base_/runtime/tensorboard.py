@@ -3,6 +3,8 @@
 Other back ends of MMEngine are named in ``visualizer.vis_backends`` the same way, such as ``WandbVisBackend``.
 """
 
-from mmengine.visualization import LocalVisBackend, TensorboardVisBackend, Visualizer
+from mmengine.visualization import LocalVisBackend, TensorboardVisBackend
 
-visualizer = dict(type=Visualizer, vis_backends=[dict(type=LocalVisBackend), dict(type=TensorboardVisBackend)])
+from geochat.visualization.visualizer import AnswerVisualizer
+
+visualizer = dict(type=AnswerVisualizer, vis_backends=[dict(type=LocalVisBackend), dict(type=TensorboardVisBackend)])

@@ -36,7 +36,7 @@ from geochat.engine.run_card import (
 from geochat.generation import Generated, box_scores, generate, option_log_probs, token_ends
 from geochat.registry import LOOPS, TRANSFORMS
 from geochat.structures import IMAGE_PLACEHOLDER, Answer, Message, Question
-from geochat.visualization import draw_comparison
+from geochat.visualization import draw_answer
 
 SECONDS_BETWEEN_LINES = 5
 
@@ -378,16 +378,4 @@ def draw_answers(benchmark: Benchmark, answers: Sequence[Answer], folder: Path) 
         if answer.parsed.boxes is None or not answer.question.images or answer.error is not None:
             continue
         image = benchmark.reader.image_source.load(answer.question.images[0])
-        truth = answer.question.truth.get('boxes', ())
-        caption = [f'Question: {answer.prompt}', f'Answer: {answer.text}']
-        picture = draw_comparison(image, answer.parsed.boxes, truth, box_labels(answer), caption)
-        picture.save(folder / f'{benchmark.name}_{number:03d}.png')
-
-
-def box_labels(answer: Answer) -> list[str]:
-    """Return the phrase that each box of an answer belongs to; empty for a box without one."""
-    labels = [''] * len(answer.parsed.boxes)
-    for phrase in answer.parsed.grounded.phrases if answer.parsed.grounded else ():
-        for index in phrase.box_indices:
-            labels[index] = phrase.text
-    return labels
+        draw_answer(image, answer).save(folder / f'{benchmark.name}_{number:03d}.png')

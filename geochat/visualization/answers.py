@@ -1,0 +1,43 @@
+"""A model's answer to a question of a benchmark on its picture, beside the truth."""
+
+from PIL import Image
+
+from geochat.structures import Answer, ParsedAnswer
+from geochat.visualization.boxes import draw_comparison
+
+
+def box_labels(parsed: ParsedAnswer) -> list[str]:
+    """Return the class or the phrase that each box of an answer belongs to; empty for a box without one."""
+    if parsed.boxes is None or parsed.labels is not None:
+        return list(parsed.labels or ())
+    labels = [''] * len(parsed.boxes)
+    for phrase in parsed.grounded.phrases if parsed.grounded else ():
+        for index in phrase.box_indices:
+            labels[index] = phrase.text
+    return labels
+
+
+def draw_answer(image: Image.Image, answer: Answer, with_truth: bool = True, with_answer: bool = True) -> Image.Image:
+    """Draw predicted over true boxes, with the question, the answer and the truth in words below the picture.
+
+    Args:
+        image: The question's picture, RGB; it is not changed.
+        answer: The answer; one without boxes has its words alone.
+        with_truth: False leaves the truth out.
+        with_answer: False leaves the answer out.
+    """
+    truth, parsed = answer.question.truth, answer.parsed
+    has_boxes = with_answer and parsed.boxes is not None
+    caption = [f'Question: {answer.prompt}']
+    if with_answer:
+        caption.append(f'Answer: {answer.text}')
+    if with_truth and 'text' in truth:
+        texts = truth['text']
+        caption.append(f'Truth: {texts if isinstance(texts, str) else " / ".join(texts)}')
+    return draw_comparison(
+        image,
+        predicted=parsed.boxes if has_boxes else (),
+        truth=truth.get('boxes', ()) if with_truth else (),
+        labels=box_labels(parsed) if has_boxes else (),
+        caption=caption,
+    )
