@@ -1,5 +1,25 @@
-"""The way in for Python users: build a model from a config, load one from a folder."""
+"""The way in for Python users: ask a model about pictures, build one from a config, load one from a folder."""
 
+from geochat.apis.dialogue import Dialogue
+from geochat.apis.errors import InputError, PictureError, PictureTooLargeError
+from geochat.apis.inferencer import Asked, GeoChatInferencer
+from geochat.apis.loading import Assistant, load_assistant
 from geochat.apis.models import build_model, load_model
+from geochat.apis.pictures import PictureSettings, read_picture
+from geochat.apis.predictions import Prediction
 
-__all__ = ['build_model', 'load_model']
+__all__ = [
+    'Asked',
+    'Assistant',
+    'Dialogue',
+    'GeoChatInferencer',
+    'InputError',
+    'PictureError',
+    'PictureSettings',
+    'PictureTooLargeError',
+    'Prediction',
+    'build_model',
+    'load_assistant',
+    'load_model',
+    'read_picture',
+]

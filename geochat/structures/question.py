@@ -48,6 +48,17 @@ class ParsedAnswer:
     malformed: bool = False
     labels: tuple[str, ...] | None = None
 
+    @property
+    def box_labels(self) -> tuple[str, ...]:
+        """The class of each box, or the phrase that it belongs to; empty for a box without one."""
+        if self.labels is not None:
+            return self.labels
+        labels = [''] * (0 if self.boxes is None else len(self.boxes))
+        for phrase in self.grounded.phrases if self.grounded else ():
+            for index in phrase.box_indices:
+                labels[index] = phrase.text
+        return tuple(labels)
+
 
 @dataclass(frozen=True, eq=False)
 class Answer:

@@ -3,7 +3,7 @@
 :mod:`geochat.visualization.visualizer` gives them to MMEngine; it alone imports torch.
 """
 
-from geochat.visualization.answers import box_labels, draw_answer
+from geochat.visualization.answers import draw_answer
 from geochat.visualization.boxes import add_legend, draw_boxes, draw_comparison
 from geochat.visualization.colors import PALETTE, PREDICTED_COLOR, TRUE_COLOR, Color, hex_color, ink_on, phrase_colors
 from geochat.visualization.text import colored_html, text_pieces
@@ -14,7 +14,6 @@ __all__ = [
     'TRUE_COLOR',
     'Color',
     'add_legend',
-    'box_labels',
     'colored_html',
     'draw_answer',
     'draw_boxes',

@@ -2,19 +2,8 @@
 
 from PIL import Image
 
-from geochat.structures import Answer, ParsedAnswer
+from geochat.structures import Answer
 from geochat.visualization.boxes import draw_comparison
-
-
-def box_labels(parsed: ParsedAnswer) -> list[str]:
-    """Return the class or the phrase that each box of an answer belongs to; empty for a box without one."""
-    if parsed.boxes is None or parsed.labels is not None:
-        return list(parsed.labels or ())
-    labels = [''] * len(parsed.boxes)
-    for phrase in parsed.grounded.phrases if parsed.grounded else ():
-        for index in phrase.box_indices:
-            labels[index] = phrase.text
-    return labels
 
 
 def draw_answer(image: Image.Image, answer: Answer, with_truth: bool = True, with_answer: bool = True) -> Image.Image:
@@ -38,6 +27,6 @@ def draw_answer(image: Image.Image, answer: Answer, with_truth: bool = True, wit
         image,
         predicted=parsed.boxes if has_boxes else (),
         truth=truth.get('boxes', ()) if with_truth else (),
-        labels=box_labels(parsed) if has_boxes else (),
+        labels=parsed.box_labels if has_boxes else (),
         caption=caption,
     )

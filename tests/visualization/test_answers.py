@@ -6,7 +6,7 @@ from PIL import Image
 
 from geochat.box_codecs import GeoChatBoxCodec
 from geochat.structures import Answer, ParsedAnswer, Question
-from geochat.visualization import TRUE_COLOR, box_labels, draw_answer
+from geochat.visualization import TRUE_COLOR, draw_answer
 
 BOX = np.array([[50.0, 50, 40, 20, 0.4]])
 
@@ -18,9 +18,9 @@ def painted(picture):
 def test_a_box_is_labelled_with_its_phrase_or_class():
     text = '{<70><70><80><80>|<0>} and <p>two ships</p> {<1><2><30><40>|<5>}{<50><50><60><60>|<0>}'
     grounded = GeoChatBoxCodec().decode(text, (28, 28))
-    assert box_labels(ParsedAnswer('', grounded.boxes, grounded)) == ['', 'two ships', 'two ships']
-    assert box_labels(ParsedAnswer('', BOX, labels=('plane',))) == ['plane']
-    assert box_labels(ParsedAnswer('yes')) == []
+    assert ParsedAnswer('', grounded.boxes, grounded).box_labels == ('', 'two ships', 'two ships')
+    assert ParsedAnswer('', BOX, labels=('plane',)).box_labels == ('plane',)
+    assert ParsedAnswer('yes').box_labels == ()
 
 
 @pytest.mark.parametrize(

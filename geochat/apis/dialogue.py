@@ -1,0 +1,97 @@
+"""A dialogue about pictures that remembers both sides."""
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
+
+from PIL import Image
+
+from geochat.apis.inferencer import Asked
+from geochat.structures import IMAGE_PLACEHOLDER, Message
+
+if TYPE_CHECKING:
+    from geochat.apis.inferencer import GeoChatInferencer, Prepared, Query
+    from geochat.apis.predictions import Prediction
+    from geochat.generation import GenerationSettings
+
+
+class Dialogue:
+    """A dialogue; :meth:`~geochat.apis.GeoChatInferencer.chat` begins one.
+
+    What the model computed of the pictures is kept by the engine, so a turn costs its words alone.
+
+    Args:
+        inferencer: Who answers.
+        images: The pictures, as :func:`~geochat.apis.pictures.read_picture` returns them.
+        settings: How answers are written; None takes the inferencer's.
+
+    Attributes:
+        predictions: The answers so far.
+    """
+
+    def __init__(
+        self,
+        inferencer: 'GeoChatInferencer',
+        images: Sequence[Image.Image],
+        settings: 'GenerationSettings | None' = None,
+    ):
+        self.inferencer = inferencer
+        self.images = tuple(images)
+        self.settings = settings
+        self.predictions: list[Prediction] = []
+
+    @property
+    def messages(self) -> tuple[Message, ...]:
+        """What was said, user and assistant in turn; the pictures stand before the first words."""
+        said = []
+        for prediction in self.predictions:
+            # A model may write the mark of a picture, and there is no picture there.
+            answer = prediction.answer.replace(IMAGE_PLACEHOLDER, '')
+            said += [Message('user', prediction.prompt), Message('assistant', answer)]
+        return tuple(said)
+
+    def say(self, question: 'Query', task: str = 'chat', settings: 'GenerationSettings | None' = None) -> 'Prediction':
+        """Say something and wait for the answer.
+
+        Args:
+            question: The user's words, or a query of the task.
+            task: The task that puts it into words and reads the answer.
+            settings: How the answer is written; None takes the dialogue's.
+
+        Raises:
+            InputError: If it cannot be asked, as when the dialogue has become longer than the model's context.
+        """
+        for _ in self.stream(question, task, settings):
+            pass
+        return self.predictions[-1]
+
+    def stream(
+        self, question: 'Query', task: str = 'chat', settings: 'GenerationSettings | None' = None
+    ) -> Iterator[str]:
+        """Say something and get the answer's text piece by piece; all pieces together are the answer.
+
+        Once all have come, the last of :attr:`predictions` is the answer. A turn that is given up before is forgotten.
+        The question is checked when the first piece is asked for. See :meth:`say`.
+        """
+        asked = Asked(self.images, question, task, self.messages)
+        prepared = self.inferencer.prepare(asked, settings or self.settings)
+        yield from self._write(prepared)
+
+    def _write(self, prepared: 'Prepared') -> Iterator[str]:
+        engine = self.inferencer.engine
+        answer = self.inferencer.submit(prepared)
+        try:
+            while answer.finish is None:
+                engine.step()
+                if piece := answer.take_text():
+                    yield piece
+        finally:
+            engine.cancel(answer)
+        self.predictions.append(self.inferencer.read(prepared, answer.result))
+
+    def undo(self) -> None:
+        """Forget the last turn of both sides, if there is one."""
+        self.predictions = self.predictions[:-1]
+
+    def clear(self) -> None:
+        """Forget all that was said; the pictures stay."""
+        self.predictions = []

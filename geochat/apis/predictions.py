@@ -1,0 +1,96 @@
+"""What a model answered to a user, read as its task reads it."""
+
+import math
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from geochat.structures import GroundedText
+from geochat.structures.polygons import box_corners
+
+
+@dataclass(frozen=True, eq=False)
+class Prediction:
+    """A model's answer to one question.
+
+    Attributes:
+        task: The task that put the question into words and read the answer.
+        prompt: The user's words as the model saw them.
+        answer: The model's words.
+        text: What the task read of them: a class, a word, a description without boxes.
+        image: The picture that boxes lie on, the first of the question's; None without one.
+        boxes: float64 array (N, 5): cx, cy, w, h in pixels of that picture as it was given, angle in radians, clockwise
+            on screen.
+        labels: The phrase or class that each box belongs to; empty for a box without one.
+        box_scores: Confidence of each box in [0, 1]: the product of the probabilities of the tokens it was read from.
+        grounded: The box codec's reading; None for tasks whose answers have no boxes.
+        malformed: True if the answer is not of the form that the task asks for.
+        tokens: How many tokens the model wrote.
+        log_prob: Sum of their natural log-probabilities.
+        finish: Why the answer ended; see :class:`geochat.generation.Generated`.
+    """
+
+    task: str
+    prompt: str
+    answer: str
+    text: str
+    image: Image.Image | None = None
+    boxes: np.ndarray = field(default_factory=lambda: np.zeros((0, 5)))
+    labels: tuple[str, ...] = ()
+    box_scores: tuple[float, ...] = ()
+    grounded: GroundedText | None = None
+    malformed: bool = False
+    tokens: int = 0
+    log_prob: float = 0.0
+    finish: str = 'end'
+
+    @property
+    def confidence(self) -> float:
+        """Geometric mean of the probabilities of the answer's tokens, in [0, 1]; 0 if there are none."""
+        return math.exp(self.log_prob / self.tokens) if self.tokens else 0.0
+
+    @property
+    def polygons(self) -> np.ndarray:
+        """The boxes' corners (N, 4, 2) in pixels, clockwise on screen."""
+        return box_corners(self.boxes)
+
+    def draw(self) -> Image.Image:
+        """Draw the boxes and what they belong to.
+
+        Returns:
+            A new picture, enlarged by a whole number if the question's is small.
+
+        Raises:
+            ValueError: If the question had no picture.
+        """
+        from geochat.visualization import draw_boxes
+
+        if self.image is None:
+            raise ValueError('there is nothing to draw on: the question had no picture')
+        return draw_boxes(self.image, self.boxes, self.labels)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values for JSON, named as in ``predictions.jsonl``; boxes only where the task reads any."""
+        content = {
+            'task': self.task,
+            'prompt': self.prompt,
+            'answer': self.answer,
+            'text': self.text,
+            'image_size': None if self.image is None else list(self.image.size),
+            'malformed': self.malformed,
+            'tokens': self.tokens,
+            'log_prob': round(self.log_prob, 4),
+            'confidence': round(self.confidence, 6),
+            'finish': self.finish,
+        }
+        if self.grounded is not None:
+            content |= {
+                'boxes': self.boxes.round(4).tolist(),
+                'polygons': self.polygons.round(3).tolist(),
+                'labels': list(self.labels),
+                'box_scores': [round(score, 6) for score in self.box_scores],
+                'diagnostics': [diagnostic.code for diagnostic in self.grounded.diagnostics],
+            }
+        return content

@@ -1,0 +1,310 @@
+"""Questions asked from Python: every task, every kind of folder, and what is answered with a clear error."""
+
+import json
+import os
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from originals import save_original
+from PIL import Image
+from small_parts import small_model
+from small_run import small_run
+
+from geochat.apis import GeoChatInferencer, InputError, PictureError, PictureSettings
+from geochat.apis.inferencer import as_boxes
+from geochat.converters.convert import convert
+from geochat.engine import ConfigError
+from geochat.generation import Generated, GenerationSettings
+from geochat.structures import Message
+
+PARITY = Path(os.environ.get('GEOCHAT_PARITY', Path(__file__).parents[3] / 'shared' / 'parity'))
+
+
+def read(inferencer, asked_picture, question, task, text):
+    """Return what is read of a given answer, one token a character."""
+    from geochat.apis import Asked
+
+    prepared = inferencer.prepare(Asked((asked_picture,), question, task))
+    ids = inferencer.assistant.processor.tokenizer.encode(text)
+    return inferencer.read(prepared, Generated(ids, [-0.125] * len(ids), 'end', text))
+
+
+def test_one_question_and_many_give_the_same_answers(inferencer, picture):
+    words = ['Is a harbor present?', 'How many planes are there?', 'where is the red ship ?']
+    together = inferencer(picture, words)
+    alone = [inferencer(picture, word)[0] for word in words]
+    assert [one.answer for one in together] == [one.answer for one in alone]
+    assert [one.prompt for one in together] == words
+    assert len({one.answer for one in together}) > 1
+    assert all(0 < one.tokens <= 12 and one.log_prob < 0 and 0 < one.confidence < 1 for one in together)
+
+
+def test_pictures_and_questions_pair_up(inferencer, picture):
+    other = Image.new('RGB', (28, 28), 'blue')
+    pairs = inferencer([picture, other, None, (picture, other)], 'Is a harbor present?')
+    assert [one.image and one.image.size for one in pairs] == [(60, 30), (28, 28), None, (60, 30)]
+    assert pairs[1].answer == inferencer(other, 'Is a harbor present?')[0].answer
+    with pytest.raises(InputError, match='2 pictures and 3 questions do not pair up'):
+        inferencer([picture, other], ['a', 'b', 'c'])
+    assert inferencer([], []) == []
+
+
+def test_each_task_asks_in_its_own_words(inferencer, picture):
+    prompts = [
+        inferencer.ask(picture, 'How many ships?'),
+        inferencer.refer(picture, 'the red ship'),
+        inferencer.ground(picture),
+        inferencer.ground(picture, 'red ships'),
+        inferencer.describe(picture),
+        inferencer.identify(picture, (15, 15, 12, 6, 0)),
+        inferencer.identify(picture, (9, 12, 21, 18)),
+        inferencer.classify(picture, ['port', 'farm']),
+    ]
+    assert [(one.task, one.prompt) for one in prompts] == [
+        ('vqa', 'How many ships?\nAnswer the question using a single word or phrase.'),
+        ('refer', '[refer] Give me the location of <p> the red ship </p>'),
+        ('grounding', '[grounding] Describe the image in detail.'),
+        ('grounding', '[grounding] red ships'),
+        ('caption', 'Describe the image in detail.'),
+        ('identify', '[identify] what is this {<15><40><35><60>|<0>}'),
+        ('identify', '[identify] what is this {<15><40><35><60>|<0>}'),
+        (
+            'scene',
+            'Classify the given image in one of the following classes. Classes: port, farm. \n'
+            'Answer in one word or a short phrase.',
+        ),
+    ]
+
+
+def test_boxes_are_in_pixels_of_the_picture_given_and_scored_by_their_tokens(inferencer, picture):
+    text = 'It is {<10><20><30><60>|<30>} there'
+    found = read(inferencer, picture, 'the red ship', 'refer', text)
+    np.testing.assert_allclose(found.boxes, [[12, 12, 12, 12, np.pi / 6]])  # per cent of 60 x 30 pixels
+    assert found.labels == ('the red ship',)
+    assert found.box_scores[0] < 1 and found.box_scores[0] > found.confidence**found.tokens
+    assert found.confidence == pytest.approx(np.exp(-0.125))
+    assert found.draw().size == (540, 270)
+    content = json.loads(json.dumps(found.to_dict()))
+    assert content['boxes'] == [[12, 12, 12, 12, 0.5236]] and content['labels'] == ['the red ship']
+    assert np.mean(content['polygons'][0], axis=0) == pytest.approx([12, 12])
+    assert (content['image_size'], content['malformed'], content['diagnostics']) == ([60, 30], False, [])
+
+
+def test_phrases_in_the_answer_label_their_boxes(inferencer, picture):
+    text = '<p>two ships</p> {<0><0><10><10>|<0>}<delim>{<50><50><60><60>|<0>} at <p>a pier</p> {<1><1><9><9>|<0>}'
+    found = read(inferencer, picture, {}, 'grounding', text)
+    assert found.labels == ('two ships', 'two ships', 'a pier')
+    assert found.text == 'two ships at a pier'
+
+
+def test_an_answer_in_words_has_no_boxes(inferencer, picture):
+    found = read(inferencer, picture, 'Is a harbor present?', 'vqa', 'yes')
+    assert (found.text, len(found.boxes), found.malformed) == ('yes', 0, False)
+    assert 'boxes' not in found.to_dict()
+    with pytest.raises(ValueError, match='no picture'):
+        inferencer(None, 'Is a harbor present?')[0].draw()
+
+
+def test_a_dialogue_remembers_both_sides(inferencer, picture):
+    chat = inferencer.chat(picture)
+    first = chat.say('Is a harbor present?')
+    second = chat.say('the red ship', task='refer')
+    assert chat.messages == (
+        Message('user', 'Is a harbor present?'),
+        Message('assistant', first.answer),
+        Message('user', '[refer] Give me the location of <p> the red ship </p>'),
+        Message('assistant', second.answer),
+    )
+    assert first.answer == inferencer(picture, 'Is a harbor present?')[0].answer
+    assert second.prompt == inferencer.refer(picture, 'the red ship').prompt
+    chat.undo()
+    assert len(chat.messages) == 2
+    assert ''.join(chat.stream('the red ship', task='refer')) == second.answer
+    chat.clear()
+    chat.undo()
+    assert chat.messages == () and chat.say('Is a harbor present?').answer == first.answer
+
+
+def test_the_turns_of_a_dialogue_share_the_work_on_the_picture(inferencer):
+    computed = inferencer.engine.prefixes.computed
+    chat = inferencer.chat(Image.new('RGB', (28, 28), (1, 2, 3)))
+    for _ in range(3):
+        chat.say('yes')
+    assert inferencer.engine.prefixes.computed == computed + 1
+
+
+def test_a_turn_that_is_given_up_is_forgotten(inferencer, picture):
+    chat = inferencer.chat(picture)
+    pieces = chat.stream('Is a harbor present?', settings=GenerationSettings(max_new_tokens=100))
+    next(pieces)
+    pieces.close()
+    assert chat.messages == ()
+    inferencer.engine.step()
+    assert inferencer.engine.idle
+
+
+def test_the_mark_of_a_picture_in_an_answer_is_no_picture(inferencer, picture):
+    chat = inferencer.chat(picture)
+    chat.predictions = [read(inferencer, picture, 'Is a harbor present?', 'chat', 'an <image> of it')]
+    assert chat.messages[1].text == 'an  of it'
+    assert chat.say('yes').tokens
+
+
+def test_a_dialogue_longer_than_the_context_is_answered_and_keeps_what_was_said(inferencer, picture):
+    chat = inferencer.chat(picture)
+    chat.say('yes')
+    with pytest.raises(InputError, match='context 512: nothing is left'):
+        chat.say('no ' * 600)
+    assert len(chat.messages) == 2 and chat.say('yes').tokens
+
+
+@pytest.mark.parametrize(
+    ('question', 'task', 'message'),
+    [
+        ('', 'chat', 'the question is empty'),
+        (' \n', 'refer', 'the question is empty'),
+        ('a ship', 'reefer', "no task 'reefer'; there are refer"),
+        ('<image> a ship', 'chat', '<image>'),
+        ({'phrase': 'a ship'}, 'vqa', r"VQAPrompt has the keys \['question'\]"),
+        ({'phrase': 3, 'x': 1}, 'refer', 'ReferPrompt'),
+        (7, 'refer', 'a question is words, or a dict'),
+        ({'classes': []}, 'scene', 'classes is a list of names'),
+        ({'classes': 'port'}, 'scene', 'classes is a list of names'),
+        ({'classes': ['port', '']}, 'scene', 'classes is a list of names'),
+        ({'boxes': (1, 2, 3)}, 'identify', 'a box is cx, cy, w, h'),
+        ({'boxes': 'all'}, 'identify', 'a box is cx, cy, w, h'),
+        ({'boxes': (float('nan'), 2, 3, 4, 0)}, 'identify', 'a box is cx, cy, w, h'),
+        ({'boxes': (100, 10, 5, 5, 0)}, 'identify', 'outside the picture of 60 x 30 pixels'),
+        ({'boxes': (20, 10, 5, 30)}, 'identify', 'a width and a height above 0, not -15 x 20'),
+    ],
+)
+def test_a_question_that_cannot_be_asked_is_answered(inferencer, picture, question, task, message):
+    with pytest.raises(InputError, match=message):
+        inferencer(picture, [question], task)
+
+
+def test_a_task_that_needs_a_picture_says_so(inferencer):
+    for task, question in (('refer', 'a ship'), ('grounding', {}), ('identify', {'boxes': (1, 1, 1, 1, 0)})):
+        with pytest.raises(InputError, match=f"the task '{task}' needs a picture"):
+            inferencer(None, [question], task)
+
+
+def test_a_box_over_the_edge_is_a_box():
+    np.testing.assert_allclose(as_boxes([[-4, 10, 10, 20], [0, 0, 8, 8]], (60, 30))[0], [3, 15, 14, 10, 0])
+
+
+def test_a_question_too_long_takes_no_other_with_it(inferencer, picture):
+    from geochat.apis import Asked
+
+    asked = [Asked((picture,), words) for words in ('yes', 'no ' * 600, 'two')]
+    done = dict(inferencer.predict(map(inferencer.prepare, asked)))
+    assert isinstance(done[1], InputError)
+    assert done[0].tokens and done[2].tokens
+    with pytest.raises(InputError, match='context'):
+        inferencer(picture, ['yes', 'no ' * 600])
+    assert inferencer(picture, 'yes')[0].answer == done[0].answer
+
+
+def test_many_questions_are_prepared_only_as_far_as_there_is_work(inferencer, picture):
+    from geochat.apis import Asked
+
+    prepared = []
+
+    def questions():
+        for number in range(500):
+            prepared.append(number)
+            yield inferencer.prepare(Asked((picture,), 'yes'), GenerationSettings(max_new_tokens=1))
+
+    answers = inferencer.predict(questions())
+    next(answers)
+    assert len(prepared) <= 2 * inferencer.engine.batch_size
+    answers.close()
+
+
+def test_pictures_are_read_as_the_settings_say(model_folder, picture):
+    pixels = np.asarray(picture)
+    named = GeoChatInferencer(model_folder, device='cpu', pictures=PictureSettings(channels='bgr'))
+    settings = GenerationSettings(max_new_tokens=6)
+    by_array = named(pixels[..., ::-1], 'Is a harbor present?', settings=settings)[0]
+    assert by_array.answer == named(picture, 'Is a harbor present?', settings=settings)[0].answer
+    with pytest.raises(PictureError, match='does not exist'):
+        named('gone.png', 'yes')
+
+
+@pytest.fixture(scope='module')
+def folders(tmp_path_factory, model_folder):
+    """The model in the layouts of others, in folders whose names tell nothing; a run's work directory; a config."""
+    folder = tmp_path_factory.mktemp('layouts')
+    save_original(small_model(), folder / 'a')
+    convert(model_folder, folder / 'b', 'hf')
+    shutil.copytree(model_folder, folder / 'run' / 'model')
+    small_run(folder / 'data').dump(folder / 'small.py')
+    return folder
+
+
+def test_every_layout_gives_the_same_answers(inferencer, folders, picture):
+    settings = GenerationSettings(max_new_tokens=8)
+    answers = {
+        name: GeoChatInferencer(*arguments, device='cpu')(picture, ['Is a harbor present?'], settings=settings)[0]
+        for name, arguments in {
+            'original': (folders / 'a',),
+            'Hugging Face': (folders / 'b',),
+            'run': (folders / 'run',),
+            'config': (folders / 'small.py', folders / 'run'),
+            'file': (str(folders / 'small.py'), folders / 'run' / 'model' / 'model.safetensors'),
+        }.items()
+    }
+    own = inferencer(picture, 'Is a harbor present?', settings=settings)[0].answer
+    # The first two have LLaVA's system sentence, the others Vicuna's.
+    assert answers['original'].answer == answers['Hugging Face'].answer
+    assert {answers[name].answer for name in ('run', 'config', 'file')} == {own}
+
+
+def test_the_dtype_can_be_chosen(model_folder, picture):
+    half = GeoChatInferencer(model_folder, device='cpu', dtype='bfloat16')
+    assert {weight.dtype.itemsize for weight in half.assistant.model.parameters()} == {2}
+    assert half(picture, 'yes', settings=GenerationSettings(max_new_tokens=2))[0].tokens
+
+
+def test_what_cannot_be_loaded_is_answered(folders, model_folder, tmp_path):
+    with pytest.raises(FileNotFoundError, match="no model folder and no config 'nothing'"):
+        GeoChatInferencer('nothing')
+    with pytest.raises(FileNotFoundError, match='small2'):
+        GeoChatInferencer(folders / 'small2.py', model_folder)
+    with pytest.raises(ConfigError, match='name its weights'):
+        GeoChatInferencer(folders / 'small.py')
+    with pytest.raises(ConfigError, match='belong to a config'):
+        GeoChatInferencer(model_folder, model_folder)
+    shutil.copytree(model_folder, tmp_path / 'mute')
+    for path in (tmp_path / 'mute').glob('tokenizer*'):
+        path.unlink()
+    with pytest.raises(FileNotFoundError, match=r'no tokenizer\.model or tokenizer\.json in .*mute'):
+        GeoChatInferencer(tmp_path / 'mute')
+
+
+@pytest.fixture(scope='module')
+def geochat():
+    """An original GeoChat with random weights, as its authors' code saves one."""
+    if not (PARITY / 'geochat-tiny').is_dir():
+        pytest.skip('GEOCHAT_PARITY names no folder with geochat-tiny')
+    return GeoChatInferencer(PARITY / 'geochat-tiny', device='cpu', dtype='float32')
+
+
+def test_an_original_checkpoint_answers_as_its_authors_code_does(geochat):
+    """Greedy tokens of the original code, from pictures and words alone."""
+    tokenizer = geochat.assistant.processor.tokenizer
+    cases = json.loads((PARITY / 'forward_expected.json').read_text())['single']
+    images = [PARITY / 'images' / case['image'] for case in cases]
+    settings = GenerationSettings(max_new_tokens=24)
+    answers = geochat(images, [case['question'] for case in cases], settings=settings)
+    expected = [tokenizer.decode(case['greedy'], skip_special_tokens=True).strip() for case in cases]
+    assert [one.answer for one in answers] == expected
+
+
+def test_an_original_checkpoint_has_geochats_tasks(geochat):
+    image = next((PARITY / 'images').iterdir())
+    settings = GenerationSettings(max_new_tokens=4)
+    assert geochat.refer(image, 'the red ship', settings).tokens <= 4
+    assert geochat.assistant.name == 'geochat-tiny'
