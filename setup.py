@@ -39,11 +39,28 @@ CORE = [
 ]
 
 EXTRAS = {
-    'serving': ['fastapi>=0.115', 'uvicorn>=0.30', 'gradio>=5'],
+    'serving': [
+        'fastapi>=0.115',
+        'starlette>=0.40',
+        'pydantic>=2.7',
+        'uvicorn>=0.30',
+        'prometheus-client>=0.20',
+        'gradio>=5',
+    ],
     'gis': ['rasterio>=1.3', 'pyproj>=3.6'],
     # Compiled for one CUDA and one torch, so these are not in constraints.txt.
     'cuda': ['flash-attn>=2.7', 'bitsandbytes>=0.45', 'liger-kernel>=0.5'],
-    'tests': ['pytest>=8', 'hypothesis>=6', 'ruff>=0.15'],
+    'tests': [
+        'pytest>=8',
+        'hypothesis>=6',
+        'ruff>=0.15',
+        'openai>=1.60',
+        'httpx>=0.27',
+        # The server's own, so that its tests run wherever tests do.
+        'fastapi>=0.115',
+        'uvicorn>=0.30',
+        'prometheus-client>=0.20',
+    ],
     'docs': ['mkdocs>=1.6,<2'],
 }
 

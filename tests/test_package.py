@@ -153,7 +153,7 @@ def test_opencv_without_its_system_library_is_answered_with_the_repair(tmp_path,
         check_installation()
 
 
-HEAVY = ('torch', 'transformers', 'mmrotate', 'mmdet', 'mmcv', 'cv2', 'matplotlib', 'scipy', 'shapely')
+HEAVY = ('torch', 'transformers', 'mmrotate', 'mmdet', 'mmcv', 'cv2', 'matplotlib', 'scipy', 'shapely', 'fastapi')
 
 
 def heavy_modules_after(code: str) -> set[str]:
@@ -169,7 +169,7 @@ def test_importing_the_package_imports_nothing_heavy():
 
 
 @pytest.mark.parametrize(
-    'tool', ['train.py', 'test.py', 'model_converters/convert.py', 'model_converters/merge_lora.py']
+    'tool', ['train.py', 'test.py', 'serve.py', 'model_converters/convert.py', 'model_converters/merge_lora.py']
 )
 def test_help_imports_nothing_heavy(tool):
     code = f'import runpy, sys; sys.argv = [{tool!r}, "--help"]; runpy.run_path("tools/{tool}", run_name="__main__")'

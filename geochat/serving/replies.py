@@ -1,0 +1,165 @@
+"""Answers in the shape of OpenAI's API, and of grounding."""
+
+import json
+import time
+import uuid
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from geochat.generation import Generated, Request, box_scores, token_ends
+from geochat.serving.models import ServedModel
+from geochat.serving.worker import Event
+from geochat.structures.polygons import box_corners
+
+FINISH = {'end': 'stop', 'stop': 'stop', 'box': 'stop', 'length': 'length', 'cancelled': 'stop'}
+"""OpenAI's names of why an answer ended."""
+
+
+def prompt_tokens(request: Request, served: ServedModel) -> int:
+    """Count a question's tokens, those of its pictures included."""
+    encoder = served.model.vision_encoder
+    pictures = sum(encoder.num_tokens(pixels.shape[-1]) - 1 for pixels in request.pixels)
+    return len(request.input_ids) + pictures
+
+
+def usage(prompt: int, completion: int) -> dict[str, int]:
+    """Return how many tokens came and went."""
+    return {'prompt_tokens': prompt, 'completion_tokens': completion, 'total_tokens': prompt + completion}
+
+
+class ChatReply:
+    """A chat completion, whole or in pieces.
+
+    Args:
+        served: The model.
+        requests: What was asked, one for each choice.
+        logprobs: True also tells how likely each token was.
+    """
+
+    def __init__(self, served: ServedModel, requests: Sequence[Request], logprobs: bool):
+        self.served, self.logprobs = served, logprobs
+        self.prompt_tokens = prompt_tokens(requests[0], served)
+        self.id, self.created = f'chatcmpl-{uuid.uuid4().hex}', int(time.time())
+        self._last_ids: list[list[int]] = [[] for _ in requests]
+        self._completion_tokens = 0
+
+    def whole(self, answers: Sequence[Generated]) -> dict[str, Any]:
+        """Return the answers as one object."""
+        choices = [
+            {
+                'index': index,
+                'message': {'role': 'assistant', 'content': answer.text, 'refusal': None},
+                'logprobs': self._log_probs([], answer.ids, answer.log_probs),
+                'finish_reason': FINISH[answer.finish],
+            }
+            for index, answer in enumerate(answers)
+        ]
+        tokens = usage(self.prompt_tokens, sum(len(answer.ids) for answer in answers))
+        return {**self._head('chat.completion'), 'choices': choices, 'usage': tokens}
+
+    def begin(self, choice: int) -> dict[str, Any]:
+        """Return the chunk that says who speaks."""
+        return self._chunk(choice, {'role': 'assistant', 'content': ''})
+
+    def pieces(self, event: Event) -> list[dict[str, Any]]:
+        """Return the chunks of what is new of an answer."""
+        before = self._last_ids[event.choice]
+        chunks = []
+        if event.text or (self.logprobs and event.ids):
+            log_probs = self._log_probs(before, event.ids, event.log_probs)
+            chunks.append(self._chunk(event.choice, {'content': event.text}, log_probs))
+        self._last_ids[event.choice] = [*before, *event.ids][-1:]
+        self._completion_tokens += len(event.ids)
+        if event.result:
+            chunks.append(self._chunk(event.choice, {}, finish=FINISH[event.result.finish]))
+        return chunks
+
+    def usage_chunk(self) -> dict[str, Any]:
+        """Return the chunk that counts tokens, once all answers have ended."""
+        tokens = usage(self.prompt_tokens, self._completion_tokens)
+        return {**self._head('chat.completion.chunk'), 'choices': [], 'usage': tokens}
+
+    def _head(self, kind: str) -> dict[str, Any]:
+        return {'id': self.id, 'object': kind, 'created': self.created, 'model': self.served.name}
+
+    def _chunk(
+        self, choice: int, delta: dict[str, Any], log_probs: dict | None = None, finish: str | None = None
+    ) -> dict[str, Any]:
+        content = {'index': choice, 'delta': delta, 'logprobs': log_probs, 'finish_reason': finish}
+        return {**self._head('chat.completion.chunk'), 'choices': [content]}
+
+    def _log_probs(self, before: list[int], ids: Sequence[int], log_probs: Sequence[float]) -> dict[str, Any] | None:
+        if not self.logprobs:
+            return None
+        texts = token_texts(self.served.processor.tokenizer, before, ids)
+        content = [
+            {'token': text, 'logprob': log_prob, 'bytes': list(text.encode()), 'top_logprobs': []}
+            for text, log_prob in zip(texts, log_probs, strict=True)
+        ]
+        return {'content': content, 'refusal': None}
+
+
+def token_texts(tokenizer: Any, before: Sequence[int], ids: Sequence[int]) -> list[str]:
+    """Return the characters of each token; those of a part of a character are the mark of damage.
+
+    Args:
+        tokenizer: The tokenizer.
+        before: The token before the first, or none: whether a token begins with a space depends on it.
+        ids: The tokens.
+    """
+    texts = []
+    context = list(before)[-1:]
+    for token in ids:
+        known = tokenizer.decode(context, skip_special_tokens=True)
+        texts.append(tokenizer.decode([*context, token], skip_special_tokens=True)[len(known) :])
+        context = [token]
+    return texts
+
+
+def grounding(served: ServedModel, request: Request, answer: Generated, size: tuple[int, int]) -> dict[str, Any]:
+    """Return where a model says that something is.
+
+    Args:
+        served: The model.
+        request: What was asked.
+        answer: What it wrote.
+        size: Width and height of the picture in pixels.
+
+    Returns:
+        ``boxes`` in pixels of the picture that was sent, angles in degrees, clockwise, each with a score in [0, 1] and
+        its corners; the answer's ``text``, and whether it was ``malformed``.
+    """
+    parsed = served.refer.parse(answer.text, served.box_codec, size)
+    scores = box_scores(parsed.grounded.spans, token_ends(answer.ids, served.processor.tokenizer), answer.log_probs)
+    return {
+        'object': 'grounding',
+        'model': served.name,
+        'image_size': {'width': size[0], 'height': size[1]},
+        'boxes': [_box(*pair) for pair in zip(parsed.boxes, scores, strict=True)],
+        'text': answer.text,
+        'malformed': parsed.malformed,
+        'diagnostics': [diagnostic.code for diagnostic in parsed.grounded.diagnostics],
+        'finish_reason': FINISH[answer.finish],
+        'usage': usage(prompt_tokens(request, served), len(answer.ids)),
+    }
+
+
+def _box(box: np.ndarray, score: float) -> dict[str, Any]:
+    cx, cy, width, height = (round(float(value), 3) for value in box[:4])
+    return {
+        'cx': cx,
+        'cy': cy,
+        'width': width,
+        'height': height,
+        'angle': round(float(np.degrees(box[4])), 3),
+        'corners': box_corners(box[None])[0].round(3).tolist(),
+        'score': round(score, 6),
+    }
+
+
+def server_sent(data: Any) -> str:
+    """Write an object as a server-sent event."""
+    text = data if isinstance(data, str) else json.dumps(data, ensure_ascii=False, separators=(',', ':'))
+    return f'data: {text}\n\n'

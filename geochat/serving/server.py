@@ -1,0 +1,83 @@
+"""Serve a model over HTTP until a signal ends it."""
+
+import contextlib
+import logging
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+from geochat.installation import InstallationError
+from geochat.serving.limits import Limits
+
+LOOPBACK = ('127.0.0.1', '::1', 'localhost')
+
+
+def serve(
+    model: str | Path,
+    checkpoint: str | Path | None = None,
+    *,
+    cfg_options: Sequence[str] = (),
+    host: str = '127.0.0.1',
+    port: int = 8000,
+    api_key: str | None = None,
+    name: str | None = None,
+    device: str | None = None,
+    batch_size: int = 32,
+    prefix_memory_mb: float = 1024,
+    limits: Limits | None = None,
+) -> None:
+    """Serve a model over HTTP, until SIGINT (Ctrl-C) or SIGTERM; what is being answered then is finished.
+
+    The server listens at once, and answers 503 while the model is loaded.
+
+    Args:
+        model: A model folder (ours, an original GeoChat, a LLaVA), or a config.
+        checkpoint: For a config, its weights.
+        cfg_options: Changes of the config, ``KEY=VALUE``.
+        host: Address to listen at; by default only this machine is answered.
+        port: Port to listen at.
+        api_key: What clients send as ``Authorization: Bearer KEY``; None asks for none.
+        name: What clients call the model; by default the name of the folder or config.
+        device: Such as ``'cuda:1'``; by default a GPU if there is one.
+        batch_size: Most answers that are written at the same time.
+        prefix_memory_mb: Most memory for keys and values that are kept of pictures, in 2**20 bytes.
+        limits: How much is taken.
+
+    Raises:
+        FileNotFoundError: If there is no such model.
+        InstallationError: If a package that the server needs is missing.
+        ValueError: If what is there is no model that can be served.
+    """
+    if not Path(model).exists():
+        raise FileNotFoundError(f'there is no model folder or config {str(model)!r}')
+    try:
+        import uvicorn
+
+        from geochat.serving.app import create_app
+    except ModuleNotFoundError as error:
+        raise InstallationError(f"the server needs {error.name}: pip install 'geochat[serving]'") from error
+    from geochat.serving.models import load_served_model
+    from geochat.serving.worker import Worker
+
+    limits = limits or Limits()
+    worker = Worker(
+        lambda: load_served_model(model, checkpoint, cfg_options, device, name),
+        batch_size,
+        limits.max_queue,
+        prefix_memory_mb,
+    )
+    server = uvicorn.Server(
+        uvicorn.Config(
+            create_app(worker, limits, api_key),
+            host=host,
+            port=port,
+            timeout_graceful_shutdown=math.ceil(limits.answer_seconds),
+        )
+    )
+    worker.on_failure = lambda: setattr(server, 'should_exit', True)
+    if host not in LOOPBACK and api_key is None:
+        logging.getLogger('uvicorn.error').warning('whoever reaches %s can ask: there is no API key', host)
+    with contextlib.suppress(KeyboardInterrupt):  # uvicorn raises it again after it has ended
+        server.run()
+    if worker.error is not None:
+        raise worker.error

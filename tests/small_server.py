@@ -1,0 +1,114 @@
+"""A server with a model of a few thousand weights, in a thread of the tests' own process."""
+
+import base64
+import contextlib
+import io
+import threading
+import time
+from collections.abc import Callable, Iterator
+
+import torch
+import uvicorn
+from PIL import Image
+from small_parts import VISION_CONFIG, small_model, tokenizer_folder
+
+from geochat.registry import BOX_CODECS, TASK_PROMPT_TEMPLATES, TRANSFORMS
+from geochat.serving import Limits
+from geochat.serving.app import create_app
+from geochat.serving.models import ServedModel
+from geochat.serving.worker import Worker
+
+NAME = 'small'
+
+
+def small_served_model() -> ServedModel:
+    """The small model as a server has it."""
+    processor = {
+        'type': 'SampleProcessor',
+        'tokenizer': tokenizer_folder(),
+        'chat_template': {'type': 'VicunaV1', 'system': ''},
+        'image_transform': {
+            'type': 'PadResizeNormalize',
+            'size': VISION_CONFIG['image_size'],
+            'mean': (0.5, 0.5, 0.5),
+            'std': (0.25, 0.25, 0.25),
+        },
+    }
+    model = small_model()
+    with torch.no_grad():
+        head = model.llm.model.lm_head.weight
+        head *= 5
+        head[3:259] = 0  # single bytes: a text of them is damaged, and may be damaged otherwise when it is streamed
+    return ServedModel(
+        NAME,
+        model,
+        TRANSFORMS.build(processor),
+        BOX_CODECS.build({'type': 'GeoChatBoxCodec'}),
+        TASK_PROMPT_TEMPLATES.build({'type': 'ReferPrompt'}),
+    )
+
+
+class RunningServer:
+    """A server that listens at a free port.
+
+    Attributes:
+        url: Where it listens.
+        worker: Its worker.
+    """
+
+    def __init__(
+        self,
+        load: Callable[[], ServedModel],
+        limits: Limits | None = None,
+        api_key: str | None = None,
+        batch_size: int = 32,
+    ):
+        limits = limits or Limits()
+        self.worker = Worker(load, batch_size, limits.max_queue, prefix_memory_mb=16)
+        config = uvicorn.Config(create_app(self.worker, limits, api_key), port=0, log_level='critical', backlog=256)
+        self.server = uvicorn.Server(config)
+        self.thread = threading.Thread(target=self.server.run)
+        self.thread.start()
+        self.wait_for(lambda: self.server.started)
+        self.url = f'http://127.0.0.1:{self.server.servers[0].sockets[0].getsockname()[1]}'
+
+    def wait_for(self, condition: Callable[[], bool], seconds: float = 30) -> None:
+        """Wait until something holds."""
+        end = time.monotonic() + seconds
+        while not condition():
+            assert time.monotonic() < end, 'it never came'
+            time.sleep(0.01)
+
+    def stop(self) -> None:
+        """End it as a signal does."""
+        self.server.should_exit = True
+        self.thread.join(30)
+        assert not self.thread.is_alive()
+
+
+@contextlib.contextmanager
+def running_server(
+    load: Callable[[], ServedModel] = small_served_model,
+    limits: Limits | None = None,
+    api_key: str | None = None,
+    batch_size: int = 32,
+) -> Iterator[RunningServer]:
+    """Run a server, ready to answer, as long as the ``with`` lasts."""
+    server = RunningServer(load, limits, api_key, batch_size)
+    try:
+        server.wait_for(lambda: server.worker.is_ready)
+        yield server
+    finally:
+        server.stop()
+
+
+def data_url(image: Image.Image, kind: str = 'PNG') -> str:
+    """Write a picture as a data URL."""
+    buffer = io.BytesIO()
+    image.save(buffer, kind)
+    return bytes_url(buffer.getvalue(), f'image/{kind.lower()}')
+
+
+def bytes_url(data: bytes, kind: str = 'image/png') -> str:
+    """Write a file's content as a data URL."""
+    return f'data:{kind};base64,{base64.b64encode(data).decode()}'
