@@ -12,6 +12,14 @@ def test_tokens_that_differ_in_a_number_alone_are_a_family_and_few_are_none():
     assert number_families(VOCABULARY) == [(NUMBERS, [number + 5 for number in NUMBERS])]
 
 
+def test_a_vocabulary_in_another_order_has_the_same_families_in_the_same_order():
+    """Each family draws random numbers, so that another order would be another model for the same seed."""
+    two = {**VOCABULARY, **{f'{number}>}}': 300 + number for number in range(20)}}
+    families = number_families(two)
+    assert [ids[0] for _, ids in families] == [0, 300]
+    assert number_families(dict(reversed(two.items()))) == families
+
+
 def test_waves_are_what_they_are_called():
     waves = number_waves(torch.tensor([0.0, 100.0]), 64)
     assert waves[0].tolist() == 4 * ([0.0] * 8 + [1.0] * 8)

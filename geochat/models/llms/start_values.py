@@ -53,10 +53,11 @@ def number_families(vocabulary: Mapping[str, int]) -> list[tuple[list[int], list
     """Group the tokens that differ in one whole number alone.
 
     Returns:
-        The numbers and the ids of each family of at least :data:`LEAST_FAMILY`.
+        The numbers and the ids of each family of at least :data:`LEAST_FAMILY`, in the order of their lowest ids.
     """
     families = defaultdict(list)
-    for token, index in vocabulary.items():
+    # By id: a tokenizer gives its vocabulary in another order each time, and each family draws numbers.
+    for token, index in sorted(vocabulary.items(), key=lambda item: item[1]):
         if match := _NUMBERED.fullmatch(token):
             families[match[1], match[3]].append((int(match[2]), index))
     members = [sorted(family) for family in families.values() if len(family) >= LEAST_FAMILY]
