@@ -18,6 +18,9 @@ MIN_SIDE = 512
 _SHIFT = 4
 """Binary digits after the point in the coordinates given to OpenCV."""
 
+_FARTHEST = 1e12
+"""Pixels; the arithmetic of boxes with corners farther away fails."""
+
 _BLACK = (0, 0, 0)
 
 
@@ -36,7 +39,7 @@ def draw_boxes(
     Args:
         image: RGB picture of any size; it is not changed.
         boxes: (N, 5): cx, cy, w, h in pixels of the picture, angle in radians, clockwise on screen. Boxes that are not
-            finite are left out.
+            finite, or have corners beyond all measure, are left out.
         labels: One text a box, empty for none; no labels at all if there are none.
         colors: One RGB colour for all boxes, or one a box; :data:`TRUE_COLOR` has a wider line. None gives each phrase
             of the labels its own, that of :func:`~geochat.visualization.phrase_colors`.
@@ -52,11 +55,13 @@ def draw_boxes(
     colors = _color_of_each(len(boxes), labels, colors)
     if len(colors) != len(boxes) or len(labels) not in (0, len(boxes)):
         raise ValueError(f'{len(boxes)} boxes were given with {len(colors)} colours and {len(labels)} labels')
-    drawable = np.flatnonzero(np.isfinite(boxes).all(axis=1))
+    scale = max(1, -(-MIN_SIDE // max(image.size)))
+    with np.errstate(over='ignore', invalid='ignore'):
+        corners = box_corners(boxes) * scale
+    drawable = np.flatnonzero((np.abs(corners) < _FARTHEST).all(axis=(1, 2)))
+    corners = corners[drawable]
     colors = [colors[number] for number in drawable]
     labels = [labels[number] for number in drawable] if len(labels) else []
-    scale = max(1, -(-MIN_SIDE // max(image.size)))
-    corners = box_corners(boxes[drawable]) * scale
     canvas = image.convert('RGB').resize((image.width * scale, image.height * scale), Image.Resampling.BICUBIC)
     canvas = Image.fromarray(_draw_outlines(np.array(canvas), corners, colors, line_width))
     if labels:
@@ -90,14 +95,24 @@ def _draw_outlines(
     widths = np.clip(shorter // 6, 2, width).astype(int)
     # Where a predicted and a true box coincide, the true one shows on both sides of the predicted one.
     factors = [2.5 if color == TRUE_COLOR else 1 for color in colors]
-    # Pillow's and OpenCV's pixels have their centres half a pixel apart from the edge that coordinates count from.
-    points = np.round((corners - 0.5) * 2**_SHIFT).clip(-(2**28), 2**28).astype(np.int32)
-    for polygon, own, factor in zip(points, widths, factors, strict=True):
+    lines = [_visible_lines(polygon, pixels.shape[1::-1], margin=8 * width) for polygon in corners]
+    for parts, own, factor in zip(lines, widths, factors, strict=True):
         rim = round(factor * own) + 2 * max(1, int(own) // 2)
-        cv2.polylines(pixels, [polygon], True, _BLACK, rim, cv2.LINE_AA, _SHIFT)
-    for polygon, own, factor, color in zip(points, widths, factors, colors, strict=True):
-        cv2.polylines(pixels, [polygon], True, color, round(factor * own), cv2.LINE_AA, _SHIFT)
+        cv2.polylines(pixels, parts, False, _BLACK, rim, cv2.LINE_AA, _SHIFT)
+    for parts, own, factor, color in zip(lines, widths, factors, colors, strict=True):
+        cv2.polylines(pixels, parts, False, color, round(factor * own), cv2.LINE_AA, _SHIFT)
     return pixels
+
+
+def _visible_lines(polygon: np.ndarray, size: tuple[int, int], margin: int) -> list[np.ndarray]:
+    """Return the parts of an outline in and around the picture: OpenCV takes seconds for one that reaches far."""
+    ring = np.concatenate([polygon, polygon[:1]])
+    parts = [ring]
+    if (ring < -margin).any() or (ring > np.add(size, margin)).any():
+        clipped = shapely.clip_by_rect(shapely.LineString(ring), -margin, -margin, *np.add(size, margin))
+        parts = [shapely.get_coordinates(part) for part in shapely.get_parts(clipped)]
+    # Pillow's and OpenCV's pixels have their centres half a pixel apart from the edge that coordinates count from.
+    return [np.round((part - 0.5) * 2**_SHIFT).astype(np.int32) for part in parts if len(part)]
 
 
 def _draw_labels(canvas: Image.Image, corners: np.ndarray, labels: Sequence[str], colors: Sequence[Color]) -> None:
@@ -108,7 +123,7 @@ def _draw_labels(canvas: Image.Image, corners: np.ndarray, labels: Sequence[str]
     placed = [entry for entry in zip(places, corners, labels, colors, strict=True) if entry[0] is not None]
     for place, polygon, _, color in placed:
         if place.distance > size:
-            _draw_leader(draw, place, polygon, color, max(1, _line_width(canvas.size) // 2))
+            _draw_leader(draw, place, polygon, color, max(1, round(0.6 * _line_width(canvas.size))))
     for place, _, label, color in placed:
         made[label].draw(draw, place, color)
 

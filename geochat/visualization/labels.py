@@ -31,7 +31,7 @@ class Place(NamedTuple):
         top: Its upper edge.
         right: Its right edge.
         bottom: Its lower edge.
-        distance: How far it is from its box; 0 if it touches or covers that.
+        distance: How far it is from the outline of its box; 0 if it touches or covers that.
     """
 
     left: float
@@ -153,7 +153,7 @@ def _around(polygon: np.ndarray, size: tuple[float, float], gap: float, rings: i
         # Beside the sides of a box that is turned there is room nearer than beside the rectangle around it.
         reach = np.abs(outward) @ half + far
         starts += list(points + outward * reach[:, None] - half)
-    inside = [(columns[0], rows[0]), (columns[0], y0 + 2 * gap)]
+    inside = [(x, y) for y in (y0 + 2 * gap, y1 - height - 2 * gap, rows[0]) for x in (columns[0], x0 + 2 * gap)]
     return np.array([*starts, *inside])
 
 
@@ -185,7 +185,7 @@ def _best(
     starts = starts.clip(0, np.maximum(0, np.subtract(canvas, size)))
     places = np.concatenate([starts, starts + size], axis=1)
     places = places[~_overlap_any(places, avoided)]
-    hides, distances = hidden(places), shapely.distance(shapely.box(*places.T), shapely.Polygon(polygon))
+    hides, distances = hidden(places), shapely.distance(shapely.box(*places.T), shapely.LinearRing(polygon))
     good = np.flatnonzero((hides <= most_hidden) & (distances <= farthest))
     if not len(good):
         return None

@@ -128,7 +128,15 @@ def test_boxes_that_are_not_finite_are_left_out():
 
 def test_boxes_without_an_area_and_far_outside():
     boxes = np.array([[300, 300, 0, 0, 0], [300, 300, 0, 100, 1], [1e9, -1e9, 10, 10, 0], [300, 300, 1e12, 1e12, 1]])
-    assert draw_boxes(grey(600, 600), boxes, ['point', 'line', 'away', 'world']).size == (600, 600)
+    boxes = np.concatenate([boxes, [[1e308, 0, 1e308, 1, 0], [0, 0, 1e300, 1e300, 1e300]]])
+    assert draw_boxes(grey(600, 600), boxes, ['point', 'line', 'away', 'world', 'a', 'b']).size == (600, 600)
+
+
+def test_the_sides_that_are_in_the_picture_are_drawn_of_a_box_that_reaches_far():
+    picture = draw_boxes(grey(600, 600), np.array([[300, 300, 1e7, 200, 0]]))
+    rows = np.bincount(painted(picture, PREDICTED_COLOR)[:, 1], minlength=600)
+    assert rows[199:202].max() == rows[399:402].max() == 600
+    assert rows[210:390].max() == 0
 
 
 def test_a_label_in_any_script():
