@@ -160,9 +160,10 @@ def _measure() -> ImageDraw.ImageDraw:
 
 
 def _draw_leader(draw: ImageDraw.ImageDraw, place: Place, polygon: np.ndarray, color: Color, width: int) -> None:
-    """Draw a line from a label that stands apart to its box."""
+    """Draw a line from a label that stands apart to its box, or to the picture's edge if the box is outside."""
     line = shapely.shortest_line(shapely.box(*place[:4]), shapely.LinearRing(polygon))
-    points = [tuple(point) for point in shapely.get_coordinates(line)]
+    visible = shapely.clip_by_rect(line, 0, 0, *draw.im.size)
+    points = [tuple(point) for point in shapely.get_coordinates(visible)]
     draw.line(points, _BLACK, width + 2)
     draw.line(points, color, width)
 
