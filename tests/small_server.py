@@ -12,16 +12,16 @@ import uvicorn
 from PIL import Image
 from small_parts import VISION_CONFIG, small_model, tokenizer_folder
 
+from geochat.apis import Assistant, PictureSettings
 from geochat.registry import BOX_CODECS, TASK_PROMPT_TEMPLATES, TRANSFORMS
 from geochat.serving import Limits
 from geochat.serving.app import create_app
-from geochat.serving.models import ServedModel
 from geochat.serving.worker import Worker
 
 NAME = 'small'
 
 
-def small_served_model() -> ServedModel:
+def small_served_model() -> Assistant:
     """The small model as a server has it."""
     processor = {
         'type': 'SampleProcessor',
@@ -39,12 +39,12 @@ def small_served_model() -> ServedModel:
         head = model.llm.model.lm_head.weight
         head *= 5
         head[3:259] = 0  # single bytes: a text of them is damaged, and may be damaged otherwise when it is streamed
-    return ServedModel(
+    return Assistant(
         NAME,
         model,
         TRANSFORMS.build(processor),
         BOX_CODECS.build({'type': 'GeoChatBoxCodec'}),
-        TASK_PROMPT_TEMPLATES.build({'type': 'ReferPrompt'}),
+        {'refer': TASK_PROMPT_TEMPLATES.build({'type': 'ReferPrompt'})},
     )
 
 
@@ -58,14 +58,17 @@ class RunningServer:
 
     def __init__(
         self,
-        load: Callable[[], ServedModel],
+        load: Callable[[], Assistant],
         limits: Limits | None = None,
         api_key: str | None = None,
         batch_size: int = 32,
+        pictures: PictureSettings | None = None,
     ):
         limits = limits or Limits()
         self.worker = Worker(load, batch_size, limits.max_queue, prefix_memory_mb=16)
-        config = uvicorn.Config(create_app(self.worker, limits, api_key), port=0, log_level='critical', backlog=256)
+        config = uvicorn.Config(
+            create_app(self.worker, limits, api_key, pictures), port=0, log_level='critical', backlog=256
+        )
         self.server = uvicorn.Server(config)
         self.thread = threading.Thread(target=self.server.run)
         self.thread.start()
@@ -88,13 +91,14 @@ class RunningServer:
 
 @contextlib.contextmanager
 def running_server(
-    load: Callable[[], ServedModel] = small_served_model,
+    load: Callable[[], Assistant] = small_served_model,
     limits: Limits | None = None,
     api_key: str | None = None,
     batch_size: int = 32,
+    pictures: PictureSettings | None = None,
 ) -> Iterator[RunningServer]:
     """Run a server, ready to answer, as long as the ``with`` lasts."""
-    server = RunningServer(load, limits, api_key, batch_size)
+    server = RunningServer(load, limits, api_key, batch_size, pictures)
     try:
         server.wait_for(lambda: server.worker.is_ready)
         yield server

@@ -15,13 +15,13 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
 from geochat import generation
+from geochat.apis import Assistant, PictureSettings
 from geochat.generation import GenerationSettings
 from geochat.prompts.chat import check_turns
 from geochat.serving.errors import APIError, bad_request, time_is_over
 from geochat.serving.limits import Limits
 from geochat.serving.metrics import Measured, Metrics
-from geochat.serving.models import ServedModel, with_pictures
-from geochat.serving.pictures import read_picture
+from geochat.serving.pictures import read_data_url
 from geochat.serving.replies import ChatReply, grounding, prompt_tokens, server_sent
 from geochat.serving.schema import ChatMessage, ChatRequest, GroundRequest, ImagePart, read_body
 from geochat.serving.worker import Job, Places, Worker
@@ -33,15 +33,18 @@ PREPARING_THREADS = 2
 Done = TypeVar('Done')
 
 
-def create_app(worker: Worker, limits: Limits, api_key: str | None = None) -> FastAPI:
+def create_app(
+    worker: Worker, limits: Limits, api_key: str | None = None, pictures: PictureSettings | None = None
+) -> FastAPI:
     """Make the application.
 
     Args:
         worker: Loads the model and writes the answers; the application starts and closes it.
         limits: How much is taken.
         api_key: What clients send as ``Authorization: Bearer KEY``; None asks for none.
+        pictures: What pictures are taken, and how.
     """
-    server = APIServer(worker, limits, api_key)
+    server = APIServer(worker, limits, api_key, pictures or PictureSettings())
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -70,8 +73,8 @@ def create_app(worker: Worker, limits: Limits, api_key: str | None = None) -> Fa
 class APIServer:
     """What is answered at each path; see :func:`create_app`."""
 
-    def __init__(self, worker: Worker, limits: Limits, api_key: str | None):
-        self.worker, self.limits, self.api_key = worker, limits, api_key
+    def __init__(self, worker: Worker, limits: Limits, api_key: str | None, pictures: PictureSettings):
+        self.worker, self.limits, self.api_key, self.pictures = worker, limits, api_key, pictures
         self.metrics = Metrics(['/health', '/metrics', '/v1/models', '/v1/chat/completions', '/v1/ground'])
         self.preparing = ThreadPoolExecutor(PREPARING_THREADS, thread_name_prefix='geochat-preparing')
         self.created = int(time.time())
@@ -169,7 +172,7 @@ class APIServer:
     async def _ground(self, data: bytes, places: Places, deadline: float) -> Response:
         body = read_body(GroundRequest, data)
         served = self.worker.ready() if body.model is None else self._check_name(body.model)
-        settings = GenerationSettings(max_new_tokens=self._max_tokens(body.max_tokens, 'max_tokens'))
+        settings = GenerationSettings(self._max_tokens(body.max_tokens, 'max_tokens'), box_grammar=True)
         sample = await self._prepare(lambda: self._ground_sample(served, body))
         question = generation.Request.of_sample(sample, settings)
         self.metrics.prompt_tokens.inc(prompt_tokens(question, served))
@@ -216,7 +219,7 @@ class APIServer:
         """Do what takes the processor for a while in a thread."""
         return await asyncio.get_running_loop().run_in_executor(self.preparing, work)
 
-    def _chat_sample(self, served: ServedModel, messages: Sequence[ChatMessage]) -> dict[str, Any]:
+    def _chat_sample(self, served: Assistant, messages: Sequence[ChatMessage]) -> dict[str, Any]:
         """Prepare a dialogue and its pictures."""
         urls: list[tuple[str, str]] = []
         dialogue: list[Message] = []
@@ -233,19 +236,19 @@ class APIServer:
             if message.role == 'user' and not text.strip():
                 raise bad_request('the question is empty', f'messages[{number}].content')
             first = system if not dialogue else ''
-            dialogue.append(Message(message.role, with_pictures(first + text, len(pictures))))
+            dialogue.append(Message(message.role, _with_pictures(first + text, len(pictures))))
             urls += pictures
         _check_dialogue(dialogue)
         _at_most(len(urls), self.limits.max_pictures, 'messages', 'pictures')
-        images = [read_picture(url, self.limits.max_picture_side, place) for url, place in urls]
+        images = [read_data_url(url, self.pictures, place) for url, place in urls]
         return served.processor.prompt_sample(dialogue, images)
 
-    def _ground_sample(self, served: ServedModel, body: GroundRequest) -> dict[str, Any]:
+    def _ground_sample(self, served: Assistant, body: GroundRequest) -> dict[str, Any]:
         """Prepare a picture and the question where something is."""
         _no_placeholder(body.phrase, 'phrase')
-        image = read_picture(body.image, self.limits.max_picture_side, 'image')
-        words = served.refer.render({'phrase': body.phrase.strip()}, served.box_codec, image.size)
-        return served.processor.prompt_sample([Message('user', with_pictures(words, 1))], [image])
+        image = read_data_url(body.image, self.pictures, 'image')
+        words = served.task_prompts['refer'].render({'phrase': body.phrase.strip()}, served.box_codec, image.size)
+        return served.processor.prompt_sample([Message('user', _with_pictures(words, 1))], [image])
 
     def _settings(self, body: ChatRequest) -> list[GenerationSettings]:
         """Return how each choice is to be written; each has a seed of its own."""
@@ -265,7 +268,7 @@ class APIServer:
             _at_most(asked, self.limits.max_tokens, name)
         return asked or self.limits.max_tokens
 
-    def _check_name(self, name: str) -> ServedModel:
+    def _check_name(self, name: str) -> Assistant:
         served = self.worker.ready()
         if name != served.name:
             raise APIError(404, f'there is no model {name!r}; it is {served.name!r}', 'model_not_found', 'model')
@@ -273,6 +276,11 @@ class APIServer:
 
     def _model(self) -> dict[str, Any]:
         return {'id': self.worker.ready().name, 'object': 'model', 'created': self.created, 'owned_by': 'geochat'}
+
+
+def _with_pictures(text: str, count: int) -> str:
+    """Put a message's pictures before its words, where the model has seen them in training."""
+    return f'{IMAGE_PLACEHOLDER}\n' * count + text
 
 
 def _parts(message: ChatMessage, place: str) -> tuple[str, list[tuple[str, str]]]:

@@ -9,7 +9,6 @@ class Limits:
 
     Attributes:
         max_body_mb: Most of a request's body, in 2**20 bytes.
-        max_picture_side: Most pixels of a picture's longer side; it is padded to a square of that side.
         max_pictures: Most pictures of a request.
         max_tokens: Most tokens of an answer, and how many it may have if the request does not say.
         max_choices: Most answers to one request (``n``).
@@ -19,7 +18,6 @@ class Limits:
     """
 
     max_body_mb: float = 32
-    max_picture_side: int = 8192
     max_pictures: int = 8
     max_tokens: int = 1024
     max_choices: int = 16

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from geochat.apis import Assistant
 from geochat.generation import Generated, Request, box_scores, token_ends
-from geochat.serving.models import ServedModel
 from geochat.serving.worker import Event
 from geochat.structures.polygons import box_corners
 
@@ -17,7 +17,7 @@ FINISH = {'end': 'stop', 'stop': 'stop', 'box': 'stop', 'length': 'length', 'can
 """OpenAI's names of why an answer ended."""
 
 
-def prompt_tokens(request: Request, served: ServedModel) -> int:
+def prompt_tokens(request: Request, served: Assistant) -> int:
     """Count a question's tokens, those of its pictures included."""
     encoder = served.model.vision_encoder
     pictures = sum(encoder.num_tokens(pixels.shape[-1]) - 1 for pixels in request.pixels)
@@ -38,7 +38,7 @@ class ChatReply:
         logprobs: True also tells how likely each token was.
     """
 
-    def __init__(self, served: ServedModel, requests: Sequence[Request], logprobs: bool):
+    def __init__(self, served: Assistant, requests: Sequence[Request], logprobs: bool):
         self.served, self.logprobs = served, logprobs
         self.prompt_tokens = prompt_tokens(requests[0], served)
         self.id, self.created = f'chatcmpl-{uuid.uuid4().hex}', int(time.time())
@@ -118,7 +118,7 @@ def token_texts(tokenizer: Any, before: Sequence[int], ids: Sequence[int]) -> li
     return texts
 
 
-def grounding(served: ServedModel, request: Request, answer: Generated, size: tuple[int, int]) -> dict[str, Any]:
+def grounding(served: Assistant, request: Request, answer: Generated, size: tuple[int, int]) -> dict[str, Any]:
     """Return where a model says that something is.
 
     Args:
@@ -131,7 +131,7 @@ def grounding(served: ServedModel, request: Request, answer: Generated, size: tu
         ``boxes`` in pixels of the picture that was sent, angles in degrees, clockwise, each with a score in [0, 1] and
         its corners; the answer's ``text``, and whether it was ``malformed``.
     """
-    parsed = served.refer.parse(answer.text, served.box_codec, size)
+    parsed = served.task_prompts['refer'].parse(answer.text, served.box_codec, size)
     scores = box_scores(parsed.grounded.spans, token_ends(answer.ids, served.processor.tokenizer), answer.log_probs)
     return {
         'object': 'grounding',

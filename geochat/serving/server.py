@@ -4,10 +4,15 @@ import contextlib
 import logging
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from geochat.installation import InstallationError
 from geochat.serving.limits import Limits
+
+if TYPE_CHECKING:
+    from geochat.apis import Assistant, PictureSettings
 
 LOOPBACK = ('127.0.0.1', '::1', 'localhost')
 
@@ -22,16 +27,18 @@ def serve(
     api_key: str | None = None,
     name: str | None = None,
     device: str | None = None,
+    dtype: str | None = None,
     batch_size: int = 32,
     prefix_memory_mb: float = 1024,
     limits: Limits | None = None,
+    pictures: 'PictureSettings | None' = None,
 ) -> None:
     """Serve a model over HTTP, until SIGINT (Ctrl-C) or SIGTERM; what is being answered then is finished.
 
     The server listens at once, and answers 503 while the model is loaded.
 
     Args:
-        model: A model folder (ours, an original GeoChat, a LLaVA), or a config.
+        model: A model folder (ours, an original GeoChat, a LLaVA), a run's work directory, or a config.
         checkpoint: For a config, its weights.
         cfg_options: Changes of the config, ``KEY=VALUE``.
         host: Address to listen at; by default only this machine is answered.
@@ -39,9 +46,11 @@ def serve(
         api_key: What clients send as ``Authorization: Bearer KEY``; None asks for none.
         name: What clients call the model; by default the name of the folder or config.
         device: Such as ``'cuda:1'``; by default a GPU if there is one.
+        dtype: Of the weights, such as ``'bfloat16'``; None leaves them as the folder or config says.
         batch_size: Most answers that are written at the same time.
         prefix_memory_mb: Most memory for keys and values that are kept of pictures, in 2**20 bytes.
         limits: How much is taken.
+        pictures: What pictures are taken, and how; addresses are refused in any case.
 
     Raises:
         FileNotFoundError: If there is no such model.
@@ -56,19 +65,18 @@ def serve(
         from geochat.serving.app import create_app
     except ModuleNotFoundError as error:
         raise InstallationError(f"the server needs {error.name}: pip install 'geochat[serving]'") from error
-    from geochat.serving.models import load_served_model
+    from geochat.apis import load_assistant
     from geochat.serving.worker import Worker
 
+    def load() -> 'Assistant':
+        assistant = load_assistant(model, checkpoint, cfg_options, device, dtype)
+        return replace(assistant, name=name) if name else assistant
+
     limits = limits or Limits()
-    worker = Worker(
-        lambda: load_served_model(model, checkpoint, cfg_options, device, name),
-        batch_size,
-        limits.max_queue,
-        prefix_memory_mb,
-    )
+    worker = Worker(load, batch_size, limits.max_queue, prefix_memory_mb)
     server = uvicorn.Server(
         uvicorn.Config(
-            create_app(worker, limits, api_key),
+            create_app(worker, limits, api_key, pictures),
             host=host,
             port=port,
             timeout_graceful_shutdown=math.ceil(limits.answer_seconds),

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING
 
+from geochat.apis import Assistant
 from geochat.generation import Answer, Generated, GenerationEngine, Request
 from geochat.serving.errors import APIError, bad_request, time_is_over
-from geochat.serving.models import ServedModel
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -151,7 +151,7 @@ class Worker:
 
     def __init__(
         self,
-        load: Callable[[], ServedModel],
+        load: Callable[[], Assistant],
         batch_size: int,
         max_queue: int,
         prefix_memory_mb: float,
@@ -162,7 +162,7 @@ class Worker:
         self.on_end = on_end
         self.on_failure: Callable[[], None] = lambda: None
         self.state = State.LOADING
-        self.served: ServedModel | None = None
+        self.served: Assistant | None = None
         self.error: BaseException | None = None
         self.busy = 0
         self._lock = threading.Lock()
@@ -184,7 +184,7 @@ class Worker:
         if was_ready:  # loading is not waited for: the thread ends with the program
             self._thread.join()
 
-    def ready(self) -> ServedModel:
+    def ready(self) -> Assistant:
         """Return the model.
 
         Raises:
@@ -254,7 +254,12 @@ class Worker:
             self._tell()
 
     def _new_engine(self) -> GenerationEngine:
-        return GenerationEngine(self.served.model, self.batch_size, prefix_memory_mb=self.prefix_memory_mb)
+        return GenerationEngine(
+            self.served.model,
+            self.batch_size,
+            prefix_memory_mb=self.prefix_memory_mb,
+            box_codec=self.served.box_codec,
+        )
 
     def _do_tasks(self) -> None:
         """Do what has come in; wait for something if there is nothing else to do."""

@@ -12,14 +12,15 @@ import pytest
 from PIL import Image
 from small_server import NAME, RunningServer, bytes_url, data_url, running_server, small_served_model
 
+from geochat.apis import PictureSettings
 from geochat.serving import Limits
 
-LIMITS = Limits(max_body_mb=0.5, max_picture_side=1000, max_pictures=2, max_tokens=64, max_choices=4, read_seconds=1)
+LIMITS = Limits(max_body_mb=0.5, max_pictures=2, max_tokens=64, max_choices=4, read_seconds=1)
 
 
 @pytest.fixture(scope='module')
 def server():
-    with running_server(limits=LIMITS) as running:
+    with running_server(limits=LIMITS, pictures=PictureSettings(max_side=1000)) as running:
         yield running
 
 
@@ -93,18 +94,19 @@ BAD_CHATS = {
     'placeholder': (chat('<image> yes'), 400, 'messages[0].content', "'<image>' stands for a picture"),
     'url': (chat(picture('https://example.org/a.png')), 400, None, 'nothing is fetched'),
     'file': (chat(picture('file:///etc/passwd')), 400, None, 'nothing is fetched'),
+    'path': (chat(picture('/etc/passwd')), 400, None, 'nothing is fetched'),
     'base64': (chat(picture('data:image/png;base64,???')), 400, None, 'not base64'),
-    'text': (chat(picture(bytes_url(b'no picture at all'))), 400, None, 'it is none of PNG'),
-    'nothing': (chat(picture(bytes_url(b''))), 400, None, 'cannot be read'),
+    'text': (chat(picture(bytes_url(b'no picture at all'))), 400, None, 'not a picture of a known kind'),
+    'nothing': (chat(picture(bytes_url(b''))), 400, None, 'not a picture'),
     'truncated': (chat(picture(bytes_url(JPEG[:-200]))), 400, None, 'truncated'),
-    '16 bit': (chat(picture(data_url(Image.new('I;16', (9, 9))))), 400, None, 'more than 8 bits'),
+    '16 bit': (chat(picture(data_url(Image.new('I;16', (9, 9))))), 400, None, 'not 8 bits'),
     'wide': (
         chat(picture(data_url(Image.new('L', (1001, 1))))),
         413,
         None,
-        '1001 x 1 pixels, and a side may have 1000',
+        '1001 x 1 pixels, at most 1000',
     ),
-    'bomb': (chat(picture(bytes_url(huge_png(30000, 30000)))), 413, None, 'the picture is too large'),
+    'bomb': (chat(picture(bytes_url(huge_png(30000, 30000)))), 413, None, 'is too large'),
     'pictures': (chat(picture(data_url(RED := Image.new('RGB', (2, 2)))) * 3), 400, 'messages', 'pictures may be 2'),
 }
 

@@ -72,7 +72,7 @@ def test_tokens_are_told_by_their_characters():
         ({'model': 'other'}, 404, 'model'),
         ({'max_tokens': 5000}, 400, 'max_tokens'),
         ({'task': 'refer'}, 400, 'task'),
-        ({'image': data_url(Image.new('L', (8193, 1)))}, 413, 'image'),
+        ({'image': data_url(Image.new('L', (9001, 1)))}, 413, 'image'),
     ],
 )
 def test_a_bad_request_is_answered_with_its_cause(http, fields, status, param):
