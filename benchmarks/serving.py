@@ -197,7 +197,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--pictures', type=int, default=8, help='that the questions are about')
     parser.add_argument('--tokens', type=int, default=32, help='of an answer')
     parser.add_argument('--batch-size', type=int, default=64)
-    parser.add_argument('--threads', type=int, default=2, help='of PyTorch in the server')
+    parser.add_argument('--threads', type=int, default=1, help='of PyTorch in the server')
     parser.add_argument('--json', metavar='FILE', help='write the figures there')
     return parser.parse_args()
 
