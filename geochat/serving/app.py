@@ -1,6 +1,7 @@
 """The application: what is answered at which path. Pictures are prepared in threads, answers written by the worker."""
 
 import asyncio
+import functools
 import hmac
 import secrets
 import time
@@ -226,6 +227,7 @@ class APIServer:
         system = ''
         for number, message in enumerate(messages):
             text, pictures = _parts(message, f'messages[{number}]')
+            _check_length(text, served, f'messages[{number}].content')
             if message.role in ('system', 'developer'):
                 if dialogue or pictures:
                     raise bad_request('a system message stands first and has no pictures', f'messages[{number}]')
@@ -246,6 +248,7 @@ class APIServer:
     def _ground_sample(self, served: Assistant, body: GroundRequest) -> dict[str, Any]:
         """Prepare a picture and the question where something is."""
         _no_placeholder(body.phrase, 'phrase')
+        _check_length(body.phrase, served, 'phrase')
         image = read_data_url(body.image, self.pictures, 'image')
         words = served.task_prompts['refer'].render({'phrase': body.phrase.strip()}, served.box_codec, image.size)
         return served.processor.prompt_sample([Message('user', _with_pictures(words, 1))], [image])
@@ -298,6 +301,20 @@ def _no_placeholder(text: str, place: str) -> str:
     if IMAGE_PLACEHOLDER in text:
         raise bad_request(f'{IMAGE_PLACEHOLDER!r} stands for a picture and cannot be part of the words', place)
     return text
+
+
+def _check_length(text: str, served: Assistant, place: str) -> None:
+    """Refuse a text that has too many tokens whatever they are, before it is cut into them: megabytes take minutes."""
+    limit = served.model.llm.context_length
+    if limit is not None and len(text) > limit * _longest_piece(served.processor.tokenizer):
+        message = f"a text of {len(text)} characters does not fit into the LLM's context of {limit} tokens"
+        raise bad_request(message, place, 'context_length_exceeded')
+
+
+@functools.lru_cache(maxsize=1)
+def _longest_piece(tokenizer: Any) -> int:
+    """Return how many characters the longest token has."""
+    return max(map(len, tokenizer.get_vocab()))
 
 
 def _check_dialogue(dialogue: Sequence[Message]) -> None:

@@ -83,6 +83,7 @@ BAD_CHATS = {
     'tokens twice': (chat(max_completion_tokens=2), 400, 'max_tokens', 'say the same'),
     'empty question': (chat(' \n'), 400, 'messages[0].content', 'the question is empty'),
     'long question': (chat('planes ' * 600), 400, None, "the LLM's context 512"),
+    'endless question': (chat('planes ' * 20_000), 400, 'messages[0].content', '140000 characters'),
     'role': (chat(**turns('tool')), 400, 'messages[0].role', "'user' or 'assistant'"),
     'assistant first': (chat(**turns('assistant', 'user')), 400, 'messages', 'turn 1 of the dialogue'),
     'twice': (chat(**turns('user', 'user')), 400, 'messages', 'turn 2 of the dialogue'),
