@@ -86,6 +86,7 @@ setup(
     # geochat/configs is a link to configs/, so that a wheel carries the configs too.
     package_data={'geochat': ['configs/**/*.py', 'data/**/*']},
     install_requires=CORE,
+    entry_points={'console_scripts': ['geochat = geochat.console:main']},
     extras_require=EXTRAS,
     zip_safe=False,
 )

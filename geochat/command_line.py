@@ -5,11 +5,11 @@ import io
 import os
 import sys
 from collections.abc import Callable
+from types import ModuleType
 
 
-def run_parser(description: str) -> argparse.ArgumentParser:
-    """Return the parser of a tool that builds a run: config, work directory, launcher and changes of the config."""
-    parser = argparse.ArgumentParser(description=description)
+def add_run_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add what builds a run: config, work directory, launcher and changes of the config."""
     parser.add_argument('config', help='Python config, such as configs/geochat_tiny.py')
     parser.add_argument(
         '--work-dir', metavar='DIR', help='where the run writes; work_dirs/NAME_OF_THE_CONFIG if not given'
@@ -21,7 +21,6 @@ def run_parser(description: str) -> argparse.ArgumentParser:
         help='how the processes were started; pytorch for torchrun, tools/dist_train.sh and deepspeed',
     )
     add_config_options(parser)
-    return parser
 
 
 def add_config_options(parser: argparse.ArgumentParser) -> None:
@@ -34,6 +33,14 @@ def add_config_options(parser: argparse.ArgumentParser) -> None:
         metavar='KEY=VALUE',
         help='changes of the config, such as train_dataloader.batch_size=8 box_codec.type=geochat',
     )
+
+
+def run_command(command: ModuleType) -> None:
+    """Run a module of :mod:`geochat.commands` as a script of its own."""
+    parser = argparse.ArgumentParser(description=command.DESCRIPTION)
+    command.add_arguments(parser)
+    args = parser.parse_args()
+    run_tool(lambda: command.run(args))
 
 
 def run_tool(work: Callable[[], None]) -> None:
@@ -69,12 +76,13 @@ def run_tool(work: Callable[[], None]) -> None:
 
 def _mendable() -> tuple[type[Exception], ...]:
     """Return the errors that say what to do; imported only when there is an error, since torch comes with them."""
+    from geochat.apis import InputError
     from geochat.datasets import DataError
     from geochat.engine import ConfigError
     from geochat.installation import InstallationError
     from geochat.models.weights import WeightsError
 
-    return ConfigError, DataError, InstallationError, OSError, WeightsError
+    return ConfigError, DataError, InputError, InstallationError, OSError, WeightsError
 
 
 def choose_accelerator() -> None:

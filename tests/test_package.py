@@ -168,6 +168,11 @@ def test_importing_the_package_imports_nothing_heavy():
     assert heavy_modules_after('import geochat, geochat.registry') == set()
 
 
+def test_help_of_the_console_command_imports_nothing_heavy():
+    code = 'import sys; sys.argv = ["geochat", "--help"]; from geochat.console import main; main()'
+    assert heavy_modules_after(code) == set()
+
+
 @pytest.mark.parametrize(
     'tool', ['train.py', 'test.py', 'serve.py', 'model_converters/convert.py', 'model_converters/merge_lora.py']
 )

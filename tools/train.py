@@ -1,43 +1,7 @@
 """Train a model, and test it if the config says so: ``python tools/train.py CONFIG``."""
 
-import argparse
-
-from geochat.command_line import choose_accelerator, run_parser, run_tool
-
-
-def parse_args() -> argparse.Namespace:
-    """Read the command line."""
-    parser = run_parser('Train a model from a config.')
-    parser.add_argument('--resume', action='store_true', help='go on from the latest checkpoint of the work directory')
-    parser.add_argument('--amp', action='store_true', help='train with automatic mixed precision (bfloat16)')
-    return parser.parse_args()
-
-
-def train(args: argparse.Namespace) -> None:
-    """Build the run and train, and test where the config has ``test_after_training``."""
-    choose_accelerator()
-    from geochat.engine import build_runner
-    from geochat.engine.distributed import close_process_group
-
-    runner = build_runner(
-        args.config,
-        cfg_options=args.cfg_options,
-        work_dir=args.work_dir,
-        launcher=args.launcher,
-        resume=args.resume,
-        amp=args.amp,
-    )
-    runner.train()
-    if runner.cfg.get('test_after_training'):
-        runner.test()
-    close_process_group()
-
-
-def main() -> None:
-    """Train."""
-    args = parse_args()
-    run_tool(lambda: train(args))
-
+from geochat.command_line import run_command
+from geochat.commands import train
 
 if __name__ == '__main__':
-    main()
+    run_command(train)

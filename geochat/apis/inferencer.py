@@ -88,7 +88,8 @@ class GeoChatInferencer:
 
     Raises:
         FileNotFoundError: If there is no such folder or file, or the folder has no tokenizer.
-        ValueError: If a config comes without weights, or the folder is of another kind.
+        geochat.engine.ConfigError: If a config comes without weights, the folder is of another kind, or there is no
+            such device or dtype.
     """
 
     def __init__(

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 TASKS = Path(__file__).parents[1] / 'configs' / '_base_' / 'models' / 'geochat_tasks.py'
 """GeoChat's tasks and box language, for folders that name none."""
 
+DTYPES = ('float32', 'bfloat16', 'float16')
+
 FOLDER_OF_A_RUN = 'model'
 """Where in its work directory a run leaves its model folder."""
 
@@ -59,7 +61,8 @@ def load_assistant(
 
     Raises:
         FileNotFoundError: If there is no such folder or file, or the folder has no tokenizer.
-        ValueError: If a config comes without weights, a folder with a checkpoint, or the folder is of another kind.
+        geochat.engine.ConfigError: If a config comes without weights, a folder with a checkpoint, the folder is of
+            another kind, or there is no such device or dtype.
         geochat.models.weights.WeightsError: If the weights are damaged, hold code or do not fit.
     """
     import torch
@@ -76,6 +79,10 @@ def load_assistant(
     if not is_folder and checkpoint is None:
         raise ConfigError(f'{str(source)!r} is a config: name its weights too, or a model folder alone')
     parts = _folder_parts(_model_folder(place)) if is_folder else load_config(place, cfg_options).to_dict()
+    device = device or ('cuda' if torch.cuda.is_available() else 'cpu')
+    _check_device(device)
+    if dtype not in (None, *DTYPES):
+        raise ConfigError(f'dtype is one of {", ".join(DTYPES)}, not {dtype!r}')
     tasks = load_config(TASKS).to_dict()
     linked = link_parts(
         {
@@ -87,7 +94,6 @@ def load_assistant(
     )
     processor = TRANSFORMS.build(linked['test_cfg']['processor'])  # first: a missing tokenizer is known at once
     model = load_model(_model_folder(place)) if is_folder else _build(parts, _model_folder(Path(checkpoint)))
-    device = device or ('cuda' if torch.cuda.is_available() else 'cpu')
     return Assistant(
         place.resolve().name if is_folder else place.stem,
         model.to(device, None if dtype is None else getattr(torch, dtype)).eval(),
@@ -105,8 +111,23 @@ def _model_folder(place: Path) -> Path:
 
 def _folder_parts(folder: Path) -> dict[str, Any]:
     from geochat.converters import read_parts
+    from geochat.engine import ConfigError
 
-    return read_parts(folder)
+    try:
+        return read_parts(folder)
+    except (KeyError, ValueError) as error:
+        raise ConfigError(f'{str(folder)!r} cannot be loaded: {error.args[0]}') from error
+
+
+def _check_device(device: str) -> None:
+    import torch
+
+    from geochat.engine import ConfigError
+
+    try:
+        torch.empty(0, device=device)
+    except (AssertionError, NotImplementedError, RuntimeError) as error:
+        raise ConfigError(f'the device {device!r} cannot be used: {str(error).splitlines()[0]}') from error
 
 
 def _build(config: Mapping[str, Any], weights: Path) -> 'GeoChat':

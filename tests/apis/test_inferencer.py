@@ -277,6 +277,16 @@ def test_what_cannot_be_loaded_is_answered(folders, model_folder, tmp_path):
         GeoChatInferencer(folders / 'small.py')
     with pytest.raises(ConfigError, match='belong to a config'):
         GeoChatInferencer(model_folder, model_folder)
+    (tmp_path / 'config.json').write_text('{"model_type": "bert"}')
+    with pytest.raises(ConfigError, match='neither a model folder of this project'):
+        GeoChatInferencer(tmp_path)
+    (tmp_path / 'config.json').write_text('{')
+    with pytest.raises(ConfigError, match='is not JSON'):
+        GeoChatInferencer(tmp_path)
+    with pytest.raises(ConfigError, match="the device 'abacus' cannot be used"):
+        GeoChatInferencer(model_folder, device='abacus')
+    with pytest.raises(ConfigError, match="dtype is one of float32, bfloat16, float16, not 'int8'"):
+        GeoChatInferencer(model_folder, device='cpu', dtype='int8')
     shutil.copytree(model_folder, tmp_path / 'mute')
     for path in (tmp_path / 'mute').glob('tokenizer*'):
         path.unlink()

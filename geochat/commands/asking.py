@@ -1,0 +1,95 @@
+"""What the commands that ask a model have in common: which model, how it answers, and which pictures it takes."""
+
+import argparse
+import os
+from typing import TYPE_CHECKING
+
+from geochat.command_line import add_config_options
+
+if TYPE_CHECKING:
+    from geochat.apis import GeoChatInferencer, PictureSettings
+
+MODEL_VARIABLE = 'GEOCHAT_MODEL'
+"""Environment variable that names the model where ``--model`` does not."""
+
+
+def add_model_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add which model answers, and how."""
+    model = parser.add_argument_group('model')
+    model.add_argument(
+        '--model',
+        default=os.environ.get(MODEL_VARIABLE),
+        metavar='PATH',
+        help="model folder (ours, an original GeoChat's, a LLaVA's), a run's work directory, or a config; "
+        f'{MODEL_VARIABLE} if not given',
+    )
+    model.add_argument('--checkpoint', metavar='PATH', help='the weights, if the model is a config')
+    model.add_argument('--device', help='such as cuda:1; a GPU if there is one')
+    model.add_argument('--dtype', choices=['float32', 'bfloat16', 'float16'], help="of the weights; the folder's own")
+    add_config_options(parser)
+    answers = parser.add_argument_group('answers')
+    answers.add_argument('--max-new-tokens', type=int, default=256, metavar='N', help='most tokens of an answer (256)')
+    answers.add_argument('--temperature', type=float, default=0.0, metavar='T', help='0, the likeliest words, or more')
+    answers.add_argument('--top-p', type=float, default=1.0, metavar='P', help='share of the likeliest tokens (1)')
+    answers.add_argument('--seed', type=int, default=0, metavar='N', help='of the random numbers (0)')
+    answers.add_argument('--num-beams', type=int, default=1, metavar='N', help='drafts that are searched among (1)')
+    pictures = parser.add_argument_group('pictures')
+    pictures.add_argument(
+        '--stretch',
+        metavar='HOW',
+        help='how 16-bit pictures become 8-bit: full, minmax, percentile, or two values such as 0,4000',
+    )
+    pictures.add_argument('--allow-urls', action='store_true', help='fetch pictures from http and https addresses')
+
+
+def build_inferencer(args: argparse.Namespace, batch_size: int | None = None) -> 'GeoChatInferencer':
+    """Load the model that the arguments name.
+
+    Raises:
+        geochat.engine.ConfigError: If none is named, or an argument is out of its range.
+    """
+    from geochat.engine import ConfigError
+
+    if not args.model:
+        raise ConfigError(f'name the model by --model PATH, or by the environment variable {MODEL_VARIABLE}')
+    from geochat.apis import GeoChatInferencer
+    from geochat.generation import GenerationSettings
+
+    try:
+        settings = GenerationSettings(
+            max_new_tokens=args.max_new_tokens,
+            temperature=args.temperature,
+            top_p=args.top_p,
+            seed=args.seed,
+            num_beams=args.num_beams,
+        )
+        pictures = picture_settings(args)
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
+    return GeoChatInferencer(
+        args.model,
+        args.checkpoint,
+        args.cfg_options,
+        device=args.device,
+        dtype=args.dtype,
+        settings=settings,
+        pictures=pictures,
+        **({} if batch_size is None else {'batch_size': batch_size}),
+    )
+
+
+def picture_settings(args: argparse.Namespace) -> 'PictureSettings':
+    """Return what pictures are taken.
+
+    Raises:
+        ValueError: If ``--stretch`` is none.
+    """
+    from geochat.apis import PictureSettings
+
+    stretch = args.stretch
+    if stretch is not None and ',' in stretch:
+        try:
+            stretch = tuple(float(value) for value in stretch.split(','))
+        except ValueError as error:
+            raise ValueError(f'--stretch has two numbers with a comma between them, not {args.stretch!r}') from error
+    return PictureSettings(stretch=stretch, allow_urls=args.allow_urls)

@@ -1,0 +1,42 @@
+"""``geochat batch QUESTIONS --out ANSWERS``: answer a file of questions, going on where an earlier run ended."""
+
+import argparse
+import sys
+
+from geochat.commands.asking import add_model_arguments, build_inferencer
+
+DESCRIPTION = 'Answer a file of questions. Called again after an interruption, it goes on.'
+
+SHOWN_ERRORS = 5
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the command's arguments."""
+    parser.add_argument('questions', help='JSON lines with "image", and "text", "question", "phrase", ...')
+    parser.add_argument('--out', required=True, metavar='FILE', help='where the answers are written, a line each')
+    parser.add_argument('--images', default='.', metavar='DIR', help='folder that names of pictures are relative to')
+    parser.add_argument('--batch-size', type=int, default=32, metavar='N', help='answers written at a time (32)')
+    add_model_arguments(parser)
+
+
+def run(args: argparse.Namespace) -> None:
+    """Answer the questions, and tell what became of them."""
+    from geochat.apis.batch import answer_file, read_questions
+    from geochat.engine import ConfigError
+
+    if args.batch_size < 1:
+        raise ConfigError(f'--batch-size is at least 1, not {args.batch_size}')
+    read_questions(args.questions)  # a slip in the file is told before the model is loaded
+    try:
+        summary = answer_file(build_inferencer(args, args.batch_size), args.questions, args.out, args.images)
+    except KeyboardInterrupt:
+        print('interrupted: the same command goes on from here', file=sys.stderr)
+        sys.exit(130)
+    print(
+        f'{summary.answered} answers in {args.out}, {summary.taken_over} of them of an earlier run; '
+        f'{summary.malformed} malformed; {len(summary.errors)} questions could not be asked'
+    )
+    for name, error in list(summary.errors.items())[:SHOWN_ERRORS]:
+        print(f'  {name}: {error}')
+    if len(summary.errors) > SHOWN_ERRORS:
+        print(f'  and {len(summary.errors) - SHOWN_ERRORS} more: "error" in the file')

@@ -1,0 +1,80 @@
+"""``geochat chat IMAGE``: a dialogue about a picture."""
+
+import argparse
+import contextlib
+from typing import TYPE_CHECKING
+
+from geochat.commands.ask import save_drawing, told
+from geochat.commands.asking import add_model_arguments, build_inferencer
+
+if TYPE_CHECKING:
+    from geochat.apis import Dialogue
+
+DESCRIPTION = 'Talk about a picture.'
+
+HELP = """\
+/TASK WORDS  ask by a task: {tasks}
+/undo        forget the last turn
+/clear       forget all that was said
+/draw FILE   write the picture with the boxes of the last answer
+/quit        end, as Ctrl-D does"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the command's arguments."""
+    parser.add_argument('images', nargs='+', metavar='image', help='file of the picture; boxes lie on the first')
+    add_model_arguments(parser)
+
+
+def run(args: argparse.Namespace) -> None:
+    """Talk until the user ends it."""
+    inferencer = build_inferencer(args)
+    dialogue = inferencer.chat(args.images)
+    print('Say something about the picture; /help lists what else there is.')
+    with contextlib.suppress(EOFError):
+        while take_turn(dialogue, input('> ').strip()):
+            pass
+
+
+def take_turn(dialogue: 'Dialogue', line: str) -> bool:
+    """Do what a line says; return False if it ends the dialogue."""
+    from geochat.apis import InputError
+
+    command, _, rest = line[1:].partition(' ') if line.startswith('/') else ('', '', line)
+    if command == 'quit':
+        return False
+    try:
+        if command == 'help':
+            print(HELP.format(tasks=', '.join(dialogue.inferencer.tasks)))
+        elif command == 'undo':
+            dialogue.undo()
+        elif command == 'clear':
+            dialogue.clear()
+        elif command == 'draw':
+            _draw(dialogue, rest.strip())
+        elif line:
+            _say(dialogue, command or 'chat', rest.strip())
+    except (InputError, OSError) as error:  # the dialogue goes on
+        print(f'error: {error}')
+    except KeyboardInterrupt:
+        print('\n(given up)')
+    return True
+
+
+def _say(dialogue: 'Dialogue', task: str, words: str) -> None:
+    for piece in dialogue.stream(words or {}, task):
+        print(piece, end='', flush=True)
+    print()
+    answer = dialogue.predictions[-1]
+    if answer.boxes.size:
+        print('\n'.join(told(answer).split('\n')[1:]))
+
+
+def _draw(dialogue: 'Dialogue', path: str) -> None:
+    from geochat.apis import InputError
+
+    if not dialogue.predictions:
+        raise InputError('there is no answer yet')
+    if not path:
+        raise InputError('/draw needs the name of a file')
+    save_drawing(dialogue.predictions[-1], path)
