@@ -122,6 +122,11 @@ def test_a_wheel_carries_the_licence_and_every_module(wheel):
     assert modules <= names
 
 
+def test_a_wheel_brings_the_console_command(wheel):
+    [path] = [name for name in wheel.namelist() if name.endswith('entry_points.txt')]
+    assert wheel.read(path).decode().split() == ['[console_scripts]', 'geochat', '=', 'geochat.console:main']
+
+
 def test_the_configs_of_the_package_are_the_configs_at_the_top():
     link = ROOT / 'geochat' / 'configs'
     if not link.is_symlink():

@@ -67,14 +67,20 @@ def question_of(args: argparse.Namespace) -> tuple[str, Any]:
 
 
 def told(answer: 'Prediction') -> str:
-    """Return an answer for people: its words, and a line a box."""
-    lines = [answer.text if answer.grounded is not None and answer.text else answer.answer]
+    """Return an answer for people: its words, and what :func:`details` tells."""
+    words = answer.text if answer.grounded is not None and answer.text else answer.answer
+    return '\n'.join([words, *details(answer)])
+
+
+def details(answer: 'Prediction') -> list[str]:
+    """Return a line a box of an answer, and one if it was cut off."""
+    lines = []
     for (x, y, width, height, angle), label, score in zip(answer.boxes, answer.labels, answer.box_scores, strict=True):
         size = f'{width:.0f} x {height:.0f}'
         lines.append(f'({x:.0f}, {y:.0f}) {size} at {math.degrees(angle):.0f} degrees | {score:.2f} | {label}')
     if answer.finish == 'length':
         lines.append('(cut off: --max-new-tokens allows no more)')
-    return '\n'.join(lines)
+    return lines
 
 
 def save_drawing(answer: 'Prediction', path: str) -> None:

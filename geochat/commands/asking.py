@@ -33,6 +33,7 @@ def add_model_arguments(parser: argparse.ArgumentParser) -> None:
     answers.add_argument('--top-p', type=float, default=1.0, metavar='P', help='share of the likeliest tokens (1)')
     answers.add_argument('--seed', type=int, default=0, metavar='N', help='of the random numbers (0)')
     answers.add_argument('--num-beams', type=int, default=1, metavar='N', help='drafts that are searched among (1)')
+    answers.add_argument('--box-grammar', action='store_true', help='let every box that is begun be well formed')
     pictures = parser.add_argument_group('pictures')
     pictures.add_argument(
         '--stretch',
@@ -62,6 +63,7 @@ def build_inferencer(args: argparse.Namespace, batch_size: int | None = None) ->
             top_p=args.top_p,
             seed=args.seed,
             num_beams=args.num_beams,
+            box_grammar=args.box_grammar,
         )
         pictures = picture_settings(args)
     except ValueError as error:

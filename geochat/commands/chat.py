@@ -4,7 +4,7 @@ import argparse
 import contextlib
 from typing import TYPE_CHECKING
 
-from geochat.commands.ask import save_drawing, told
+from geochat.commands.ask import details, save_drawing
 from geochat.commands.asking import add_model_arguments, build_inferencer
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ def run(args: argparse.Namespace) -> None:
     inferencer = build_inferencer(args)
     dialogue = inferencer.chat(args.images)
     print('Say something about the picture; /help lists what else there is.')
-    with contextlib.suppress(EOFError):
+    with contextlib.suppress(EOFError, KeyboardInterrupt):
         while take_turn(dialogue, input('> ').strip()):
             pass
 
@@ -65,9 +65,8 @@ def _say(dialogue: 'Dialogue', task: str, words: str) -> None:
     for piece in dialogue.stream(words or {}, task):
         print(piece, end='', flush=True)
     print()
-    answer = dialogue.predictions[-1]
-    if answer.boxes.size:
-        print('\n'.join(told(answer).split('\n')[1:]))
+    for line in details(dialogue.predictions[-1]):
+        print(line)
 
 
 def _draw(dialogue: 'Dialogue', path: str) -> None:

@@ -1,5 +1,6 @@
 """Questions asked from Python: every task, every kind of folder, and what is answered with a clear error."""
 
+import dataclasses
 import json
 import os
 import shutil
@@ -189,6 +190,19 @@ def test_a_task_that_needs_a_picture_says_so(inferencer):
     for task, question in (('refer', 'a ship'), ('grounding', {}), ('identify', {'boxes': (1, 1, 1, 1, 0)})):
         with pytest.raises(InputError, match=f"the task '{task}' needs a picture"):
             inferencer(None, [question], task)
+
+
+@pytest.mark.parametrize('size', [(1, 1), (1, 300), (300, 1)])
+def test_pictures_of_extreme_shapes_are_asked_about(inferencer, size):
+    found = inferencer.refer(Image.new('RGB', size), 'the red ship')
+    assert found.tokens and min(found.draw().size) >= 1
+
+
+def test_with_the_grammar_of_boxes_none_is_malformed(inferencer, picture):
+    settings = GenerationSettings(max_new_tokens=60, box_grammar=True, temperature=3.0)
+    for seed in range(3):
+        found = inferencer.refer(picture, 'the red ship', dataclasses.replace(settings, seed=seed))
+        assert all(diagnostic.code.startswith('unclosed') for diagnostic in found.grounded.diagnostics)
 
 
 def test_a_box_over_the_edge_is_a_box():
