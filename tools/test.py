@@ -3,5 +3,11 @@
 from geochat.command_line import run_command
 from geochat.commands import test
 
-if __name__ == '__main__':
+
+def main() -> None:
+    """Test, score or list."""
     run_command(test)
+
+
+if __name__ == '__main__':
+    main()

@@ -3,5 +3,11 @@
 from geochat.command_line import run_command
 from geochat.commands import train
 
-if __name__ == '__main__':
+
+def main() -> None:
+    """Train."""
     run_command(train)
+
+
+if __name__ == '__main__':
+    main()

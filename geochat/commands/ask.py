@@ -77,7 +77,7 @@ def details(answer: 'Prediction') -> list[str]:
     lines = []
     for (x, y, width, height, angle), label, score in zip(answer.boxes, answer.labels, answer.box_scores, strict=True):
         size = f'{width:.0f} x {height:.0f}'
-        lines.append(f'({x:.0f}, {y:.0f}) {size} at {math.degrees(angle):.0f} degrees | {score:.2f} | {label}')
+        lines.append(f'({x:.0f}, {y:.0f}) {size} at {math.degrees(angle):.0f} degrees | {score:.2g} | {label}')
     if answer.finish == 'length':
         lines.append('(cut off: --max-new-tokens allows no more)')
     return lines
