@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from PIL import Image
@@ -11,6 +11,20 @@ from geochat.datasets.transforms import ImageGeometry
 from geochat.prompts.tokenization import TokenizedDialogue, load_tokenizer, tokenize_dialogue, tokenize_turns
 from geochat.registry import CHAT_TEMPLATES, TRANSFORMS
 from geochat.structures import IMAGE_TOKEN_INDEX, Message, Record
+
+
+class PreparedPicture(NamedTuple):
+    """A picture as the model takes it.
+
+    Attributes:
+        pixels: float32 array (3, H, W).
+        geometry: Where the picture lies in it.
+        key: A digest of the pixels.
+    """
+
+    pixels: np.ndarray
+    geometry: ImageGeometry
+    key: str
 
 
 @TRANSFORMS.register_module()
@@ -74,12 +88,19 @@ class SampleProcessor:
         sample = {**_sample(tokens, prepared, list(record.images[: len(images)])), 'labels': tokens.labels}
         return sample if tokens.branches is None else {**sample, 'branches': tokens.branches}
 
-    def prompt_sample(self, messages: Sequence[Message], images: Sequence[Image.Image]) -> dict[str, Any]:
+    def prepare(self, image: Image.Image) -> PreparedPicture:
+        """Prepare a picture, RGB, that several prompts are to show."""
+        pixels, geometry = self.image_transform(image)
+        return PreparedPicture(pixels, geometry, hashlib.blake2b(pixels, digest_size=16).hexdigest())
+
+    def prompt_sample(
+        self, messages: Sequence[Message], images: Sequence[Image.Image | PreparedPicture]
+    ) -> dict[str, Any]:
         """Prepare a dialogue that the model is to go on with. It is never cut.
 
         Args:
             messages: User and assistant in turn; the user speaks last.
-            images: Pictures, RGB, in the order of the image placeholders.
+            images: Pictures, RGB, in the order of the image placeholders; or what :meth:`prepare` made of them.
 
         Returns:
             As :meth:`training_sample`, without ``labels``; the keys of the pictures are digests of their pixels.
@@ -89,10 +110,8 @@ class SampleProcessor:
         """
         tokens = tokenize_dialogue(self.chat_template.segments(messages), self.tokenizer)
         images = _pictures_with_token(images, tokens, 'the prompt')
-        prepared = [self.image_transform(image) for image in images]
-        return _sample(
-            tokens, prepared, [hashlib.blake2b(pixels, digest_size=16).hexdigest() for pixels, _ in prepared]
-        )
+        prepared = [image if isinstance(image, PreparedPicture) else self.prepare(image) for image in images]
+        return _sample(tokens, [picture[:2] for picture in prepared], [picture.key for picture in prepared])
 
     def _prepare(self, images: Sequence[Image.Image]) -> list[tuple[np.ndarray, ImageGeometry]]:
         """Prepare pictures for training; those of the sample before, the very same objects, are not prepared again."""

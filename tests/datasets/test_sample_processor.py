@@ -94,3 +94,15 @@ def test_parts_are_built_from_plain_configs_and_slips_are_named():
         SampleProcessor(tokenizer_folder(), {'type': 'vicuna_v2'}, {'type': 'PadResizeNormalize'})
     with pytest.raises(FileNotFoundError, match='nowhere'):
         SampleProcessor('nowhere', {'type': 'vicuna_v1'}, {'type': 'PadResizeNormalize'})
+
+
+def test_a_picture_prepared_once_gives_the_same_prompts():
+    made = processor()
+    image = picture((12, 6), (10, 200, 90))
+    prepared = made.prepare(image)
+    message = [Message('user', '<image>\nwhere?')]
+    first, second = (made.prompt_sample(message, [given]) for given in (image, prepared))
+    np.testing.assert_array_equal(first['pixels'][0], second['pixels'][0])
+    assert second['pixels'][0] is prepared.pixels
+    assert first['image_keys'] == second['image_keys'] == [prepared.key]
+    assert second['geometries'] == [prepared.geometry]

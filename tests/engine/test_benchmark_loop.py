@@ -11,9 +11,8 @@ from small_run import small_run, write_lines
 from geochat.datasets import collate_samples
 from geochat.engine import ConfigError, build_runner
 from geochat.engine.journal import Journal
-from geochat.engine.loops import benchmark as benchmark_loop
 from geochat.engine.loops.benchmark import Prompts
-from geochat.generation import generate
+from geochat.generation import GenerationEngine, generate
 
 COMPARISONS = ['majority', 'grey', 'angle_0']
 NUMBERS = itertools.count()
@@ -118,6 +117,9 @@ def test_every_answer_has_its_tokens_and_scores(tmp_path):
     assert card['finished'] >= card['written']
 
 
+unpatched = GenerationEngine.generate
+
+
 class Killed(BaseException):
     pass
 
@@ -129,15 +131,15 @@ def killed_after(monkeypatch, batches):
     def dying(*arguments):
         if next(count, None) is None:
             raise Killed
-        return generate(*arguments)
+        return unpatched(*arguments)
 
-    monkeypatch.setattr(benchmark_loop, 'generate', dying)
+    monkeypatch.setattr(GenerationEngine, 'generate', dying)
 
 
 def counted(monkeypatch):
     """Count the batches that are answered."""
     calls = []
-    monkeypatch.setattr(benchmark_loop, 'generate', lambda *arguments: calls.append(1) or generate(*arguments))
+    monkeypatch.setattr(GenerationEngine, 'generate', lambda *arguments: calls.append(1) or unpatched(*arguments))
     return calls
 
 

@@ -14,6 +14,7 @@ from PIL import Image
 from torch.utils.data import DataLoader
 
 from geochat.datasets.collate import collate_samples
+from geochat.datasets.processor import PreparedPicture
 from geochat.datasets.transforms import image_size
 from geochat.engine.benchmark import Benchmark, build_available, build_benchmarks
 from geochat.engine.config import ConfigError
@@ -33,7 +34,15 @@ from geochat.engine.run_card import (
     weights_digest,
     write_card,
 )
-from geochat.generation import Generated, box_scores, generate, option_log_probs, token_ends
+from geochat.generation import (
+    Generated,
+    GenerationEngine,
+    GenerationSettings,
+    Request,
+    box_scores,
+    option_log_probs,
+    token_ends,
+)
 from geochat.registry import LOOPS, TRANSFORMS
 from geochat.structures import IMAGE_PLACEHOLDER, Answer, Message, Question
 from geochat.visualization import draw_answer
@@ -196,6 +205,7 @@ class BenchmarkLoop(BaseLoop):
             All answers, in the order of the questions, on every rank.
         """
         prompts = Prompts(benchmark, self.processor, show_grey)
+        self._engine = GenerationEngine(bare_model(self.runner.model), self.batch_size)
         title = f'{benchmark.name}, grey pictures' if show_grey else benchmark.name
         known = journal.rows.get(benchmark.name, {})
         new = []
@@ -213,13 +223,19 @@ class BenchmarkLoop(BaseLoop):
         batches = self._batches(prompts)
         open_batches = [batch for batch in batches if any(prompts.questions[i].id not in known for i in batch)]
         mine = open_batches[get_rank() :: get_world_size()]
-        loader = DataLoader(prompts, batch_sampler=mine, num_workers=self.num_workers, collate_fn=_collate)
+        loader = DataLoader(prompts, batch_sampler=mine, num_workers=self.num_workers, collate_fn=list)
         progress = _Progress(self.runner.logger, title, sum(map(len, mine)))
         answer = self._chosen if benchmark.scoring == 'likelihood' else self._written
-        for indices, (batch, errors) in zip(mine, loader, strict=True):
-            asked = [index for place, index in enumerate(indices) if place not in errors]
-            answers = answer(benchmark, prompts, asked, batch) if asked else []
-            failed = [benchmark.no_answer(prompts.questions[indices[place]], error) for place, error in errors.items()]
+        for indices, samples in zip(mine, loader, strict=True):
+            asked = {
+                index: sample for index, sample in zip(indices, samples, strict=True) if not isinstance(sample, str)
+            }
+            answers = answer(benchmark, prompts, asked) if asked else []
+            failed = [
+                benchmark.no_answer(prompts.questions[index], error)
+                for index, error in zip(indices, samples, strict=True)
+                if isinstance(error, str)
+            ]
             yield [answer_row(benchmark.name, answer) for answer in (*answers, *failed)]
             progress.advance(len(indices))
 
@@ -229,23 +245,23 @@ class BenchmarkLoop(BaseLoop):
         They depend neither on how many processes there are nor on what has been answered before, so that an answer does
         not either, to the last digit.
         """
-        # Questions of like length are answered together, so that little is padding.
-        keys = [(len(text), q.images) for text, q in zip(prompts.texts, prompts.questions, strict=True)]
+        # Questions about one picture follow each other, so that it is computed once; those of like length, so that
+        # little is padding.
+        keys = [(q.images, len(text)) for text, q in zip(prompts.texts, prompts.questions, strict=True)]
         order = sorted(range(len(prompts)), key=keys.__getitem__)
         return [order[start : start + self.batch_size] for start in range(0, len(order), self.batch_size)]
 
     def _written(
-        self, benchmark: Benchmark, prompts: 'Prompts', indices: Sequence[int], batch: Mapping[str, torch.Tensor]
+        self, benchmark: Benchmark, prompts: 'Prompts', samples: Mapping[int, Mapping[str, Any]]
     ) -> Iterator[Answer]:
-        """Yield what the model writes to the questions of a batch."""
-        model = bare_model(self.runner.model)
-        batch = model.data_preprocessor(batch, False)
-        for index, generated in zip(indices, generate(model, batch, benchmark.max_new_tokens), strict=True):
-            text = self.processor.tokenizer.decode(generated.ids, skip_special_tokens=True).strip()
+        """Yield what the model writes to the questions of a batch, whose samples are given by their numbers."""
+        settings = GenerationSettings(max_new_tokens=benchmark.max_new_tokens)
+        requests = [Request.of_sample(sample, settings) for sample in samples.values()]
+        for index, generated in zip(samples, self._engine.generate(requests), strict=True):
             answer = benchmark.answer(
                 prompts.questions[index],
                 prompts.texts[index],
-                text,
+                generated.text,
                 prompts.image_sizes[index],
                 tokens=len(generated.ids),
                 log_prob=round(sum(generated.log_probs), 4),
@@ -253,13 +269,13 @@ class BenchmarkLoop(BaseLoop):
             yield self._with_box_scores(answer, generated)
 
     def _chosen(
-        self, benchmark: Benchmark, prompts: 'Prompts', indices: Sequence[int], batch: Mapping[str, torch.Tensor]
+        self, benchmark: Benchmark, prompts: 'Prompts', samples: Mapping[int, Mapping[str, Any]]
     ) -> Iterator[Answer]:
         """Yield the likeliest of the answers that each question of a batch gives to choose from."""
         model = bare_model(self.runner.model)
-        batch = model.data_preprocessor(batch, False)
-        choices = [benchmark.choices(prompts.questions[index]) for index in indices]
-        for index, texts, log_probs in zip(indices, choices, option_log_probs(model, batch, choices), strict=True):
+        batch = model.data_preprocessor(collate_samples(list(samples.values()), padding='left'), False)
+        choices = [benchmark.choices(prompts.questions[index]) for index in samples]
+        for index, texts, log_probs in zip(samples, choices, option_log_probs(model, batch, choices), strict=True):
             best = int(log_probs.argmax())
             yield benchmark.answer(
                 prompts.questions[index],
@@ -308,6 +324,7 @@ class Prompts(torch.utils.data.Dataset):
         self.show_grey = show_grey
         self.questions: list[Question] = list(benchmark.reader)
         self.errors: dict[int, str] = {}
+        self._shown: dict[str, PreparedPicture] = {}
         self.image_sizes = [self._size(number, question) for number, question in enumerate(self.questions)]
         self.texts = [
             '' if number in self.errors else benchmark.prompt(question, size)
@@ -334,23 +351,17 @@ class Prompts(torch.utils.data.Dataset):
             return self.errors[index]
         names = self.questions[index].images
         try:
-            images = [self._picture(name) for name in names]
+            # Pictures that the question before shows too are not read again.
+            self._shown = {name: self._shown.get(name) or self._prepared(name) for name in names}
         except OSError as error:
             return str(error)
+        images = [self._shown[name] for name in names]
         text = f'{IMAGE_PLACEHOLDER}\n' * len(names) + self.texts[index]
         return self.processor.prompt_sample([Message('user', text)], images)
 
-    def _picture(self, name: str) -> Image.Image:
-        if self.show_grey:
-            return Image.new('RGB', image_size(self.source, name), (128, 128, 128))
-        return self.source.load(name)
-
-
-def _collate(samples: Sequence[Mapping[str, Any] | str]) -> tuple[dict[str, torch.Tensor] | None, dict[int, str]]:
-    """Return the batch of the questions that can be asked, and why each of the others cannot, by its place."""
-    errors = {place: sample for place, sample in enumerate(samples) if isinstance(sample, str)}
-    askable = [sample for sample in samples if not isinstance(sample, str)]
-    return (collate_samples(askable, padding='left') if askable else None), errors
+    def _prepared(self, name: str) -> PreparedPicture:
+        grey = Image.new('RGB', image_size(self.source, name), (128, 128, 128)) if self.show_grey else None
+        return self.processor.prepare(grey or self.source.load(name))
 
 
 class _Progress:
