@@ -36,7 +36,7 @@ PROBLEMS = {
     'unknown_id': 'lines with an id that the benchmark does not have; they are left out',
     'left_out': 'lines of a kind that the benchmark leaves out',
     'unanswered': 'questions without an answer; they count as wrong',
-    'missing_picture': 'questions that could not be asked for want of their picture; they count as wrong',
+    'not_asked': 'questions that could not be asked, for want of their picture or as too long; they count as wrong',
 }
 """What can be wrong with answers, and what is done about it."""
 

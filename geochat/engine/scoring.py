@@ -310,7 +310,7 @@ def _read(part: _Gathered, question: Question, line: Line) -> Answer:
     """Read the answer of a line to a question."""
     benchmark, said = part.benchmark, line.get('answer')
     if line.row.get('error') is not None:
-        part.problems.append(line.problem('missing_picture', str(line.row['error'])))
+        part.problems.append(line.problem('not_asked', str(line.row['error'])))
         return benchmark.no_answer(question, str(line.row['error']))
     if not isinstance(said, str | int | float):
         message = _lacks(line, 'answer') if said is None else f'an answer is a text, not {said!r}'

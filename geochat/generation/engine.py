@@ -81,6 +81,14 @@ class GenerationEngine:
             self.step()
         return [answer.result for answer in answers]
 
+    def check(self, request: Request) -> None:
+        """Refuse a request that cannot be answered.
+
+        Raises:
+            ValueError: As :meth:`generate`.
+        """
+        self._answer(request)
+
     def submit(self, request: Request) -> Answer:
         """Let a request wait for the next step.
 

@@ -228,13 +228,25 @@ def test_questions_whose_picture_is_missing_count_as_wrong_and_are_named(tmp_pat
     assert 'error' not in by_id['s1']
     assert metrics['results']['scene']['score']['questions'] == 3
     assert metrics['results']['scene']['score']['accuracy'] < 1
-    assert [problem['code'] for problem in metrics['problems']['refer']] == ['missing_picture'] * 2
-    assert 'refer: 2 questions that could not be asked for want of their picture' in capsys.readouterr().out
+    assert [problem['code'] for problem in metrics['problems']['refer']] == ['not_asked'] * 2
+    assert 'refer: 2 questions that could not be asked' in capsys.readouterr().out
     monkeypatch.setitem(small_run.__globals__, 'write_data', write_data)
     calls = counted(monkeypatch)
     answers, *_ = result_of(tmp_path)  # the pictures are there now: these questions are asked
     assert calls
     assert not any('error' in row for row in answers)
+
+
+def test_a_question_longer_than_the_context_counts_as_wrong_and_is_named(tmp_path):
+    cfg = small_run(tmp_path, test_cfg={'batch_size': 2, 'names': ['scene']})
+    cfg.benchmarks.scene.metrics = [{'type': 'ExactMatch'}]
+    first, *others = [json.loads(line) for line in (tmp_path / 'scene.jsonl').read_text().splitlines()]
+    write_lines(tmp_path / 'scene.jsonl', [{**first, 'text': 'a ship and ' * 200}, *others])
+    start(cfg)
+    answers, metrics = rows(tmp_path / 'run'), json.loads((tmp_path / 'run' / 'metrics.json').read_text())
+    assert ["LLM's context 512" in row.get('error', '') for row in answers] == [True, False, False]
+    assert metrics['results']['scene']['score']['questions'] == 3
+    assert [problem['code'] for problem in metrics['problems']['scene']] == ['not_asked']
 
 
 def test_benchmarks_whose_files_are_not_there_are_left_out_unless_they_are_named(tmp_path, capsys):

@@ -256,8 +256,16 @@ class BenchmarkLoop(BaseLoop):
     ) -> Iterator[Answer]:
         """Yield what the model writes to the questions of a batch, whose samples are given by their numbers."""
         settings = GenerationSettings(max_new_tokens=benchmark.max_new_tokens)
-        requests = [Request.of_sample(sample, settings) for sample in samples.values()]
-        for index, generated in zip(samples, self._engine.generate(requests), strict=True):
+        requests: dict[int, Request] = {}
+        for index, sample in samples.items():
+            request = Request.of_sample(sample, settings)
+            try:
+                self._engine.check(request)
+            except ValueError as error:  # longer than the LLM's context
+                yield benchmark.no_answer(prompts.questions[index], str(error))
+            else:
+                requests[index] = request
+        for index, generated in zip(requests, self._engine.generate(list(requests.values())), strict=True):
             answer = benchmark.answer(
                 prompts.questions[index],
                 prompts.texts[index],
@@ -296,7 +304,7 @@ class BenchmarkLoop(BaseLoop):
 
 def _unasked(benchmark: Benchmark, answers: Sequence[Answer]) -> list[Problem]:
     return [
-        Problem('missing_picture', benchmark.place(answer.question), answer.error)
+        Problem('not_asked', benchmark.place(answer.question), answer.error)
         for answer in answers
         if answer.error is not None
     ]
