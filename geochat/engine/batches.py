@@ -1,8 +1,12 @@
 """The batches of a training: from any position of any epoch, each sample with random numbers of its own."""
 
 import contextlib
+import functools
 import gc
+import multiprocessing
+import multiprocessing.util
 import signal
+import time
 from collections.abc import Callable, Iterator
 from itertools import islice
 from typing import Any
@@ -43,10 +47,7 @@ class TrainBatches:
         )
 
     def close(self) -> None:
-        """End the worker processes.
-
-        They ignore the signal by which Python ends, when the program ends, the processes that it still has.
-        """
+        """End the worker processes, those that would stay for another epoch too."""
         self._loader = None
 
     def epoch(self, number: int, start: int) -> Iterator[Any]:
@@ -116,6 +117,7 @@ class WorkerStart:
 
     def __init__(self, further: Callable[[int], None] | None):
         self.further = further
+        _end_workers_with_the_program()
 
     def __call__(self, worker: int) -> None:
         """Do it; ``worker`` is the worker's number."""
@@ -124,3 +126,28 @@ class WorkerStart:
         gc.freeze()
         if self.further is not None:
             self.further(worker)
+
+
+SECONDS_TO_END = 1.0
+"""How long a process that is told to end with the program has for it."""
+
+
+@functools.cache
+def _end_workers_with_the_program() -> None:
+    """Let no worker outlive the program: see :func:`_end_workers`."""
+    # Before Python does the same with those that heed it, and waits for them: that has no priority at all.
+    multiprocessing.util.Finalize(None, _end_workers, exitpriority=0)
+
+
+def _end_workers() -> None:
+    """End the workers that are left, as where an error keeps the iterator of a data loader.
+
+    They ignore SIGTERM, which Python sends to the processes that it still has before it waits for them, for ever.
+    """
+    left = [process for process in multiprocessing.active_children() if process.daemon]
+    for process in left:
+        process.terminate()
+    deadline = time.monotonic() + SECONDS_TO_END
+    for process in left:
+        process.join(max(0.0, deadline - time.monotonic()))
+        process.kill()

@@ -1,7 +1,11 @@
 """What a sample draws follows from seed, epoch and record, whoever makes it; and any position is reached unread."""
 
 import multiprocessing
+import os
 import random
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -95,3 +99,20 @@ def test_closing_ends_workers_that_would_stay():
     batches.close()
     worker.join(timeout=30)
     assert worker.exitcode is not None
+
+
+KEEPS_AN_ITERATOR = """
+from torch.utils.data import DataLoader
+from geochat.engine.batches import TrainBatches
+kept = TrainBatches(DataLoader(range(8), batch_size=2, num_workers=1, collate_fn=list), seed=1).epoch(0, 0)
+next(kept)
+print('the end')
+"""
+
+
+def test_a_program_that_keeps_an_iterator_ends():
+    """As one does that ends with an error, whose traceback keeps it."""
+    environment = {**os.environ, 'PYTHONPATH': str(Path(__file__).parents[2])}
+    command = [sys.executable, '-c', KEEPS_AN_ITERATOR]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, check=True)
+    assert done.stdout == 'the end\n'
