@@ -9,14 +9,11 @@ resident set of the process, memory-mapped pages of the files among it. The aim:
 
 import argparse
 import json
-import os
-import platform
-import subprocess
-import sys
 import tempfile
-import time
 from pathlib import Path
 from typing import Any
+
+from measuring import in_own_process, machine, run_python
 
 ROOT = Path(__file__).resolve().parents[1]
 TOKENIZER = ROOT / 'geochat' / 'data' / 'tiny' / 'tokenizer'
@@ -102,19 +99,13 @@ def largest_file(folder: Path) -> int:
 
 def measure(source: Path, target: Path, layout: str, shard_gb: float) -> dict[str, Any]:
     """Convert in a process of its own."""
-    command = [sys.executable, str(CONVERT), str(source), str(target), '--to', layout, '--shard-size', str(shard_gb)]
-    environment = {**os.environ, 'PYTHONPATH': str(ROOT)}
-    start = time.perf_counter()
-    process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL)
-    _, status, usage = os.wait4(process.pid, 0)
-    process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode:
-        raise SystemExit(f'{" ".join(command)} failed with exit code {process.returncode}')
+    command = [str(CONVERT), str(source), str(target), '--to', layout, '--shard-size', str(shard_gb)]
+    run = run_python(command, PYTHONPATH=str(ROOT))
     shard = max(largest_file(source), largest_file(target))
     return {
-        'wall_s': round(time.perf_counter() - start, 1),
-        'processor_s': round(usage.ru_utime + usage.ru_stime, 1),
-        'peak_gb': round(usage.ru_maxrss * 1024 / 1e9, 3),
+        'wall_s': round(run['wall_s'], 1),
+        'processor_s': round(run['processor_s'], 1),
+        'peak_gb': round(run['peak_mb'] * 2**20 / 1e9, 3),
         'largest_shard_gb': round(shard / 1e9, 3),
         'limit_gb': round((1.2 * shard + 1e9) / 1e9, 3),
     }
@@ -132,11 +123,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix='geochat-converters-', dir=args.folder) as scratch:
         folder = Path(scratch)
         (folder / 'original').mkdir()
-        # In a process of its own: a child's peak memory counts what its parent held when it started the child.
-        code = f'from converters import write_original, Path; write_original(Path({str(folder / "original")!r}), '
-        code += f'{args.size}, {args.shard_size})'
-        paths = os.pathsep.join((str(ROOT), str(Path(__file__).parent)))
-        subprocess.run([sys.executable, '-c', code], env={**os.environ, 'PYTHONPATH': paths}, check=True)
+        in_own_process(write_original, folder / 'original', args.size, args.shard_size)
         for source, target, layout in DIRECTIONS:
             figures[f'{source} -> {target}'] = measure(folder / source, folder / target, layout, args.shard_size)
     print(f'{"direction":26} {"wall":>8} {"processor":>10} {"peak":>9} {"shard":>9} {"limit":>9}')
@@ -146,7 +133,7 @@ def main() -> None:
             f'{figure["largest_shard_gb"]:6.2f} GB {figure["limit_gb"]:6.2f} GB'
         )
     if args.json:
-        content = {'python': platform.python_version(), 'size_gb': args.size, 'directions': figures}
+        content = {'machine': in_own_process(machine), 'size_gb': args.size, 'directions': figures}
         args.json.write_text(json.dumps(content, indent=2) + '\n', encoding='utf-8')
 
 

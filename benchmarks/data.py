@@ -13,15 +13,14 @@ import itertools
 import json
 import multiprocessing
 import os
-import platform
 import tempfile
 import time
 import warnings
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import geochat_instruct
+from measuring import in_own_process, machine
 
 ROOT = Path(__file__).resolve().parents[1]
 CONFIG = ROOT / 'configs' / 'geochat_tiny.py'
@@ -155,27 +154,6 @@ def _processor_s() -> float:
     return times.user + times.system
 
 
-def in_own_process(function: Callable[..., Any], *arguments: Any) -> Any:
-    """Call a function in a fresh process and return its result."""
-    context = multiprocessing.get_context('spawn')
-    receiver, sender = context.Pipe(duplex=False)
-    process = context.Process(target=_send_result, args=(sender, function, arguments))
-    process.start()
-    sender.close()
-    try:
-        return receiver.recv()
-    except EOFError:
-        raise SystemExit(f'{function.__name__} failed') from None
-    finally:
-        process.join()
-
-
-def _send_result(sender: Any, function: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
-    multiprocessing.set_start_method('fork', force=True)  # for workers, as env_cfg.mp_cfg has it in a training
-    sender.send(function(*arguments))
-    sender.close()
-
-
 def print_figures(report: dict[str, Any]) -> None:
     """Print the figures as they stand in the documentation."""
     data = report['data']
@@ -209,7 +187,7 @@ def main() -> None:
     parser.add_argument('--json', type=Path, help='file to write the figures to')
     args = parser.parse_args()
     os.environ.setdefault('DS_ACCELERATOR', 'cpu')  # otherwise DeepSpeed, which transformers imports, warns
-    report: dict[str, Any] = {'machine': {'python': platform.python_version(), 'cores': os.cpu_count()}}
+    report: dict[str, Any] = {'machine': in_own_process(machine)}
     with tempfile.TemporaryDirectory(prefix='geochat-data-') as scratch:
         folder = Path(scratch)
         print('writing records', flush=True)

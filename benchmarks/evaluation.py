@@ -13,10 +13,6 @@ the repeats.
 import argparse
 import importlib.util
 import json
-import os
-import platform
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -24,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from measuring import in_own_process, machine, run_python
 
 from geochat.box_codecs import GeoChatBoxCodec
 from geochat.evaluation.functional import rotated_iou
@@ -156,22 +153,12 @@ def write_referring(folder: Path, count: int) -> None:
 
 
 def run_score_tool(count: int, repeats: int) -> dict[str, float]:
-    """Let ``score.py`` join a file of answers with the questions and score them: seconds of the best run, and MB."""
+    """Let ``score.py`` join a file of answers with the questions and score them: time and memory of the best run."""
     runs = []
     with tempfile.TemporaryDirectory(prefix='geochat-evaluation-') as folder:
         write_referring(Path(folder), count)
         for _ in range(repeats + 1):
-            start = time.perf_counter()
-            command = [sys.executable, str(SCORE_TOOL), 'answers.jsonl', '--benchmark', 'referring']
-            process = subprocess.Popen(command, cwd=folder, stdout=subprocess.DEVNULL)
-            _, status, usage = os.wait4(process.pid, 0)
-            process.returncode = os.waitstatus_to_exitcode(status)
-            if process.returncode:
-                raise SystemExit(f'{" ".join(command)} failed')
-            seconds = time.perf_counter() - start
-            runs.append(
-                {'wall_s': seconds, 'processor_s': usage.ru_utime + usage.ru_stime, 'mb': usage.ru_maxrss / 1024}
-            )
+            runs.append(run_python([str(SCORE_TOOL), 'answers.jsonl', '--benchmark', 'referring'], Path(folder)))
     return min(runs[1:], key=lambda run: run['wall_s'])
 
 
@@ -208,7 +195,7 @@ def main() -> None:
     parser.add_argument('--repeats', type=int, default=3, help='runs, of which the best counts')
     parser.add_argument('--json', type=Path, help='file to write the figures to')
     args = parser.parse_args()
-    report = {'python': platform.python_version(), 'numpy': np.__version__, 'pairs': args.pairs}
+    report = {'machine': in_own_process(machine), 'numpy': np.__version__, 'pairs': args.pairs}
     report['pairs/s'] = compare_pairs(args.pairs, args.repeats)
     for name, speed in report['pairs/s'].items():
         print(f'{name:8} {"not compiled" if speed is None else f"{speed:12,.0f} pairs/s"}')

@@ -15,7 +15,6 @@ all. The answers must be the same tokens, but where the peer's two best logits a
 
 import argparse
 import json
-import multiprocessing
 import os
 import statistics
 import tempfile
@@ -26,6 +25,7 @@ from typing import Any
 
 import geochat_instruct
 import training
+from measuring import Gate, Side, in_own_process, machine
 
 QUESTION_WORDS = (4, 14)
 """Fewest and most words of a question: those of RSVQA-LR."""
@@ -135,7 +135,7 @@ def make_requests(job: Job) -> list[Any]:
 # Ours
 
 
-def run_ours(job: Job, gate: Any) -> None:
+def run_ours(job: Job, gate: Gate) -> None:
     """Answer all questions by the engine, each time the gate opens."""
     from geochat.apis import load_model
     from geochat.generation import GenerationEngine
@@ -153,7 +153,7 @@ def run_ours(job: Job, gate: Any) -> None:
 # The peer
 
 
-def run_peer(job: Job, gate: Any) -> None:
+def run_peer(job: Job, gate: Gate) -> None:
     """Answer all questions by transformers' LLaVA in batches of like length, each time the gate opens."""
     import torch
     from transformers import LlavaForConditionalGeneration
@@ -213,68 +213,6 @@ def _device() -> str:
     return 'cuda' if torch.cuda.is_available() else 'cpu'
 
 
-# Processes that answer in turn
-
-
-class Answerer:
-    """One side in a process of its own, which answers its questions whenever it is told to.
-
-    Args:
-        side: ``'ours'`` or ``'peer'``.
-        job: What it answers.
-    """
-
-    def __init__(self, side: str, job: Job):
-        context = multiprocessing.get_context('spawn')
-        self.name, self.job = side, job
-        self.pipe, theirs = context.Pipe()
-        self.process = context.Process(target=_answer, args=(side, job, theirs))
-        self.process.start()
-        theirs.close()
-        self.receive()  # it is built
-
-    def receive(self) -> dict[str, Any]:
-        """Return what it did."""
-        try:
-            return self.pipe.recv()
-        except EOFError:
-            raise SystemExit(f'{self.name} failed') from None
-
-    def answer(self) -> dict[str, Any]:
-        """Let it answer all its questions once."""
-        self.pipe.send(True)
-        return self.receive()
-
-    def finish(self) -> None:
-        """Let it end."""
-        self.pipe.send(False)
-        self.process.join()
-
-
-class Gate:
-    """A process's end of the pipe."""
-
-    def __init__(self, pipe: Any):
-        self.pipe, self.clock = pipe, training._clock()
-
-    def opens(self) -> bool:
-        """Wait; return whether to answer once more."""
-        go_on = self.pipe.recv()
-        self.clock = training._clock()
-        return go_on
-
-    def done(self, **figures: Any) -> None:
-        """Tell what was done since the gate opened."""
-        training._synchronize()
-        seconds, processor = (now - before for now, before in zip(training._clock(), self.clock, strict=True))
-        self.pipe.send({'seconds': seconds, 'processor_s': processor, 'peak_mb': training._peak_mb(), **figures})
-
-
-def _answer(side: str, job: Job, pipe: Any) -> None:
-    training._set_threads(job)
-    (run_ours if side == 'ours' else run_peer)(job, Gate(pipe))
-
-
 # The whole comparison
 
 
@@ -289,8 +227,8 @@ def compare(args: argparse.Namespace, folder: Path) -> dict[str, Any]:
         pictures = -(-count // questions)
         job = replace(first, pictures=pictures, questions=questions, batch=OUR_BATCH)
         every = max(1, job.count // args.peer_questions)
-        ours, peer = Answerer('ours', job), Answerer('peer', replace(job, batch=best, every=every))
-        rounds = [(ours.answer(), peer.answer()) for _ in range(1 + args.rounds)]
+        ours, peer = Side(run_ours, job), Side(run_peer, replace(job, batch=best, every=every))
+        rounds = [(ours.turn(), peer.turn()) for _ in range(1 + args.rounds)]
         ours.finish()
         peer.finish()
         figures = {
@@ -319,11 +257,11 @@ def best_batch(job: Job, args: argparse.Namespace) -> tuple[int, dict[int, float
     """Let the peer answer with each of its batch sizes; return the fastest, and questions a second of each."""
     sizes = PEER_BATCHES[args.shape]
     job = replace(job, pictures=max(args.peer_questions, *sizes))
-    answerers = [Answerer('peer', replace(job, batch=size)) for size in sizes]
+    answerers = [Side(run_peer, replace(job, batch=size)) for size in sizes]
     speeds = {}
     for _ in range(2):  # the first is the warm-up
         for size, answerer in zip(sizes, answerers, strict=True):
-            figures = answerer.answer()
+            figures = answerer.turn()
             speeds[size] = round(figures['questions'] / figures['seconds'], 4)
     for answerer in answerers:
         answerer.finish()
@@ -371,13 +309,13 @@ def main() -> None:
     os.environ.setdefault('DS_ACCELERATOR', 'cpu')  # otherwise DeepSpeed, which transformers imports, warns
     start = time.perf_counter()
     report: dict[str, Any] = {
-        'machine': training.in_own_process(training.machine, args.threads),
+        'machine': in_own_process(machine, args.threads),
         'shape': asdict(training.SHAPES[args.shape]),
         'answer_tokens': ANSWER_TOKENS,
     }
     with tempfile.TemporaryDirectory(prefix='geochat-inference-') as scratch:
         side = max(training.SHAPES[args.shape].sides)
-        training.in_own_process(write_models, args.shape, side, Path(scratch))
+        in_own_process(write_models, args.shape, side, Path(scratch))
         report.update(compare(args, Path(scratch)))
     report['minutes'] = round((time.perf_counter() - start) / 60, 1)
     print(f'{report["minutes"]} minutes')

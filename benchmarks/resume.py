@@ -12,7 +12,6 @@ uninterrupted run's of that step.
 import argparse
 import json
 import os
-import platform
 import random
 import shutil
 import signal
@@ -24,6 +23,8 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
+
+from measuring import in_own_process, machine
 
 os.environ.setdefault('OMP_NUM_THREADS', '1')
 os.environ.setdefault('DS_ACCELERATOR', 'cpu')
@@ -333,7 +334,10 @@ def main() -> None:
         for number, case in enumerate(cases):
             figures.append(run_case(case, args.kills, data_file, Path(scratch) / f'case_{number}', rng))
             if args.json:
-                args.json.write_text(json.dumps({**_machine(), 'cases': figures}, indent=2) + '\n', encoding='utf-8')
+                args.json.write_text(
+                    json.dumps({'machine': in_own_process(machine), 'cases': figures}, indent=2) + '\n',
+                    encoding='utf-8',
+                )
     sys.exit(0 if all(figure['equal'] for figure in figures) else 1)
 
 
@@ -349,10 +353,6 @@ def _import_what_runs_need(deepspeed: bool) -> None:
     torch.set_num_threads(1)
     if deepspeed:
         import geochat.engine.strategies  # noqa: F401
-
-
-def _machine() -> dict[str, Any]:
-    return {'python': platform.python_version(), 'machine': platform.machine(), 'cores': os.cpu_count()}
 
 
 if __name__ == '__main__':

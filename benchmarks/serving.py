@@ -15,7 +15,6 @@ import base64
 import io
 import json
 import multiprocessing
-import platform
 import statistics
 import time
 from dataclasses import replace
@@ -23,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+from measuring import in_own_process, machine
 from PIL import Image
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -227,7 +227,7 @@ def main() -> None:
         server.join()
     same = sum(one == other for one, other in zip(alone.pop('answers'), many.pop('answers'), strict=False))
     figures = {
-        'machine': platform.processor() or platform.machine(),
+        'machine': in_own_process(machine),
         'settings': vars(args),
         'alone': alone,
         'many': many,

@@ -5,17 +5,16 @@ python benchmarks/startup.py --repeats 5 --json startup.json
 
 import argparse
 import json
-import multiprocessing
 import os
-import platform
 import re
 import statistics
 import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
 from typing import Any
+
+from measuring import in_own_process, machine, run_python
 
 ROOT = Path(__file__).resolve().parents[1]
 CONFIG = ROOT / 'configs' / 'geochat_tiny.py'
@@ -52,18 +51,6 @@ def write_predictions(folder: Path, questions: int) -> None:
     write_rows(folder / 'predictions.jsonl', [answer_row('refer', answer) for answer in answers])
 
 
-def run_once(arguments: list[str], folder: Path) -> tuple[float, float, float]:
-    """Run a Python process in a folder; return its wall and processor time in seconds and its peak memory in MB."""
-    start = time.perf_counter()
-    process = subprocess.Popen([sys.executable, *arguments], cwd=folder, stdout=subprocess.DEVNULL)
-    _, status, usage = os.wait4(process.pid, 0)
-    seconds = time.perf_counter() - start
-    process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode:
-        raise SystemExit(f'python {" ".join(arguments)} failed with exit code {process.returncode}')
-    return seconds, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024
-
-
 def imported_packages(arguments: list[str], folder: Path) -> list[str]:
     """Return the heavy packages that a Python process imports."""
     command = [sys.executable, '-X', 'importtime', *arguments]
@@ -75,14 +62,14 @@ def imported_packages(arguments: list[str], folder: Path) -> list[str]:
 def measure(arguments: list[str], folder: Path, repeats: int) -> dict[str, Any]:
     """Run a command ``repeats`` times after one that fills the file cache."""
     imports = imported_packages(arguments, folder)
-    runs = [run_once(arguments, folder) for _ in range(repeats)]
-    wall, processor, peak = zip(*runs, strict=True)
+    runs = [run_python(arguments, folder) for _ in range(repeats)]
+    wall = [run['wall_s'] for run in runs]
     return {
         'median_s': round(statistics.median(wall), 3),
         'min_s': round(min(wall), 3),
         'max_s': round(max(wall), 3),
-        'processor_s': round(statistics.median(processor), 3),
-        'peak_mb': round(max(peak), 1),
+        'processor_s': round(statistics.median(run['processor_s'] for run in runs), 3),
+        'peak_mb': round(max(run['peak_mb'] for run in runs), 1),
         'imports': imports,
     }
 
@@ -97,19 +84,14 @@ def main() -> None:
     report = args.json.resolve() if args.json else None
     with tempfile.TemporaryDirectory(prefix='geochat-startup-') as scratch:
         folder = Path(scratch)
-        # In a process of its own: a child's peak memory counts what its parent held when it started the child.
-        writer = multiprocessing.get_context('spawn').Process(target=write_predictions, args=(folder, args.questions))
-        writer.start()
-        writer.join()
-        if writer.exitcode:
-            raise SystemExit('the predictions could not be written')
+        in_own_process(write_predictions, folder, args.questions)
         figures = {name: measure(arguments, folder, args.repeats) for name, arguments in COMMANDS.items()}
     print(f'{"command":28} {"median":>9} {"processor":>10} {"peak":>9}  imports')
     for name, figure in figures.items():
         seconds = f'{figure["median_s"]:7.2f} s {figure["processor_s"]:8.2f} s'
         print(f'{name:28} {seconds} {figure["peak_mb"]:6.0f} MB  {" ".join(figure["imports"])}')
     if report:
-        content = {'python': platform.python_version(), 'cores': os.cpu_count(), 'commands': figures}
+        content = {'machine': in_own_process(machine), 'commands': figures}
         report.write_text(json.dumps(content, indent=2) + '\n', encoding='utf-8')
 
 

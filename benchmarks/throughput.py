@@ -12,17 +12,16 @@ import argparse
 import contextlib
 import json
 import os
-import platform
 import tempfile
 import time
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import torch
+from measuring import machine, synchronize
 from mmengine.hooks import Hook
 
 from geochat.datasets.collate import count_records
@@ -73,10 +72,10 @@ class Stopwatch:
     @contextlib.contextmanager
     def measure(self, part: str) -> Iterator[None]:
         """Count the time of a block as a part's."""
-        _synchronize()
+        synchronize()
         start = time.perf_counter()
         yield
-        _synchronize()
+        synchronize()
         self.seconds[part] += time.perf_counter() - start
 
     def wrap(self, owner: Any, method: str, part: str | Callable[..., str]) -> None:
@@ -118,11 +117,6 @@ class TimedLoader:
             if batch is None:
                 return
             yield batch
-
-
-def _synchronize() -> None:
-    if torch.cuda.is_available():
-        torch.cuda.synchronize()
 
 
 def build(shape: str, folder: Path, training: bool, options: dict[str, Any]) -> Any:
@@ -237,18 +231,6 @@ def time_model(model: Any, stopwatch: Stopwatch) -> None:
 
 def _llm_part(embeds: Any, *_: Any) -> str:
     return 'llm, token by token' if embeds.shape[1] == 1 else 'llm'
-
-
-def machine(threads: int) -> dict[str, Any]:
-    """Describe what the figures were measured on."""
-    return {
-        'python': platform.python_version(),
-        'torch': torch.__version__,
-        'transformers': version('transformers'),
-        'cores': os.cpu_count(),
-        'threads': threads,
-        'gpu': torch.cuda.get_device_name() if torch.cuda.is_available() else None,
-    }
 
 
 def print_figures(shape: str, training: dict[str, Any], answering: dict[str, Any]) -> None:

@@ -15,18 +15,16 @@ slows both.
 import argparse
 import contextlib
 import json
-import multiprocessing
 import os
-import platform
 import statistics
 import tempfile
 import time
 from dataclasses import asdict, dataclass, replace
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import geochat_instruct
+from measuring import Gate, Side, in_own_process, machine, set_threads
 
 ROOT = Path(__file__).resolve().parents[1]
 CONFIG = ROOT / 'configs' / 'geochat_tiny.py'
@@ -268,7 +266,7 @@ def our_config(job: Job) -> Any:
     return load_config(CONFIG, options)
 
 
-def run_ours(job: Job, gate: Any) -> None:
+def run_ours(job: Job, gate: Gate) -> None:
     """Train with our runner, a step each time the gate opens."""
     from mmengine.hooks import Hook
 
@@ -279,18 +277,20 @@ def run_ours(job: Job, gate: Any) -> None:
         priority = 'LOWEST'
 
         def after_train_iter(self, runner: Any, batch_idx: int, data_batch: Any = None, outputs: Any = None) -> None:
-            gate.step_done(
+            gate.done(
                 loss=outputs['loss'],
                 records=sum(count_records(batch) for batch in data_batch),
                 supervised=sum(int((batch['labels'][:, 1:] >= 0).sum()) for batch in data_batch),
                 computed=sum(_computed_tokens(batch, job) for batch in data_batch),
             )
+            gate.opens()
 
     with tempfile.TemporaryDirectory() as scratch:
         os.chdir(scratch)
         runner = build_runner(our_config(job), work_dir=f'{scratch}/run')
         runner.register_hook(GateHook())
-        gate.step_done()
+        gate.done()
+        gate.opens()
         runner.train()
 
 
@@ -413,7 +413,7 @@ def collate_for_peer(samples: list[dict[str, Any]]) -> dict[str, Any]:
     }
 
 
-def run_peer(job: Job, gate: Any) -> None:
+def run_peer(job: Job, gate: Gate) -> None:
     """Train with Hugging Face's Trainer, a step each time the gate opens."""
     import torch
     from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments
@@ -436,7 +436,8 @@ def run_peer(job: Job, gate: Any) -> None:
 
     class GateCallback(TrainerCallback):
         def on_step_end(self, args: Any, state: Any, control: Any, **others: Any) -> None:
-            gate.step_done(**counts)
+            gate.done(**counts)
+            gate.opens()
             counts.update(dict.fromkeys(counts, 0))
 
     with tempfile.TemporaryDirectory() as scratch:
@@ -470,7 +471,8 @@ def run_peer(job: Job, gate: Any) -> None:
             callbacks=[GateCallback()],
         )
         trainer.remove_callback(PrinterCallback)
-        gate.step_done()
+        gate.done()
+        gate.opens()
         trainer.train()
 
 
@@ -491,7 +493,7 @@ def check_losses(job: Job) -> dict[str, float]:
     from geochat.registry import DATASETS, MODELS
 
     init_default_scope('geochat')
-    _set_threads(job)
+    set_threads(job.threads)
     cfg = link_parts(our_config(job))
     dataset = DATASETS.build(cfg.train_dataloader.dataset)
     torch.manual_seed(0)
@@ -536,99 +538,12 @@ def copy_weights(ours: Any, peer: Any) -> None:
     peer.load_state_dict(weights, strict=False)
 
 
-# Processes that make their steps in turn
+# Steps in turn
 
 
-class Gate:
-    """A training's end of the pipe: it tells each step's figures and waits until it may make the next."""
-
-    def __init__(self, pipe: Any):
-        self.pipe = pipe
-        self.clock = _clock()
-
-    def step_done(self, **figures: float) -> None:
-        """Tell what was done since the gate opened, then wait."""
-        _synchronize()
-        seconds, processor = (now - before for now, before in zip(_clock(), self.clock, strict=True))
-        self.pipe.send({'seconds': seconds, 'processor_s': processor, 'peak_mb': _peak_mb(), **figures})
-        self.pipe.recv()
-        self.clock = _clock()
-
-
-def _clock() -> tuple[float, float]:
-    return time.perf_counter(), time.process_time()
-
-
-def _synchronize() -> None:
-    import torch
-
-    if torch.cuda.is_available():
-        torch.cuda.synchronize()
-
-
-def _peak_mb() -> float:
-    """Most memory so far: of the GPU where there is one, else what this process had resident."""
-    import torch
-
-    if torch.cuda.is_available():
-        return torch.cuda.max_memory_allocated() / 2**20
-    status = Path('/proc/self/status').read_text(encoding='utf-8')
-    return int(status.partition('VmHWM:')[2].split()[0]) / 1024
-
-
-class Trainee:
-    """A training in a process of its own.
-
-    Args:
-        side: ``'ours'`` or ``'peer'``.
-        job: What it trains.
-    """
-
-    def __init__(self, side: str, job: Job):
-        context = multiprocessing.get_context('spawn')
-        self.name, self.job = side, job
-        self.pipe, theirs = context.Pipe()
-        self.process = context.Process(target=_train, args=(side, job, theirs))
-        self.process.start()
-        theirs.close()
-        self.receive()  # it is built
-
-    def receive(self) -> dict[str, float]:
-        """Return the figures of the step that was made."""
-        try:
-            return self.pipe.recv()
-        except EOFError:
-            raise SystemExit(f'the training of {self.name} failed') from None
-
-    def step(self) -> dict[str, float]:
-        """Let it make a step."""
-        self.pipe.send(None)
-        return self.receive()
-
-    def finish(self) -> None:
-        """Let it end."""
-        self.pipe.send(None)
-        self.process.join()
-        if self.process.exitcode:
-            raise SystemExit(f'the training of {self.name} failed at its end')
-
-
-def _train(side: str, job: Job, pipe: Any) -> None:
-    multiprocessing.set_start_method('fork', force=True)  # for both sides' data workers, as on any Linux
-    _set_threads(job)
-    (run_ours if side == 'ours' else run_peer)(job, Gate(pipe))
-
-
-def _set_threads(job: Job) -> None:
-    import torch
-
-    if job.threads:
-        torch.set_num_threads(job.threads)
-
-
-def in_turn(trainees: list[Trainee]) -> list[list[dict[str, float]]]:
+def in_turn(trainees: list[Side]) -> list[list[dict[str, float]]]:
     """Let trainings make their steps in turn; return each one's figures after its first step, the warm-up."""
-    rounds = [[trainee.step() for trainee in trainees] for _ in range(trainees[0].job.steps)]
+    rounds = [[trainee.turn() for trainee in trainees] for _ in range(trainees[0].job.steps)]
     for trainee in trainees:
         trainee.finish()
     return [list(figures) for figures in zip(*rounds[1:], strict=True)]
@@ -694,10 +609,10 @@ def compare_kinds(job: Job, peer_batch: int, kinds: list[int], of_peer: str) -> 
     shape, folder = SHAPES[job.shape], Path(job.records).parent
     job = replace(job, step_records=shape.step_records)
     trainees = [
-        Trainee('ours', replace(job, records=str(folder / f'{kind}.json'), micro_batch=shape.our_batches[kind]))
+        Side(run_ours, replace(job, records=str(folder / f'{kind}.json'), micro_batch=shape.our_batches[kind]))
         for kind in kinds
     ]
-    trainees.append(Trainee('peer', replace(job, records=str(folder / f'{of_peer}.json'), micro_batch=peer_batch)))
+    trainees.append(Side(run_peer, replace(job, records=str(folder / f'{of_peer}.json'), micro_batch=peer_batch)))
     *ours, peer = in_turn(trainees)
     report = {}
     for kind, figures in zip(kinds, ours, strict=True):
@@ -712,7 +627,7 @@ def best_batch(job: Job, shape: Shape) -> tuple[int, dict[int, float]]:
     """Let the peer make a step with each of its micro-batch sizes; return the fastest, and samples a second of each."""
     records = max(shape.peer_batches)
     sizes = [
-        Trainee('peer', replace(job, micro_batch=size, step_records=records, steps=2)) for size in shape.peer_batches
+        Side(run_peer, replace(job, micro_batch=size, step_records=records, steps=2)) for size in shape.peer_batches
     ]
     speeds = {
         size: round(records / step['seconds'], 4)
@@ -747,25 +662,6 @@ def write_all(args: argparse.Namespace, folder: Path) -> dict[str, Any]:
     return {'records': len(made), 'pictures': len({record['image'] for record in made})}
 
 
-def in_own_process(function: Any, *arguments: Any) -> Any:
-    """Call a function in a fresh process and return its result."""
-    context = multiprocessing.get_context('spawn')
-    receiver, sender = context.Pipe(duplex=False)
-    process = context.Process(target=_send_result, args=(sender, function, arguments))
-    process.start()
-    sender.close()
-    try:
-        return receiver.recv()
-    except EOFError:
-        raise SystemExit(f'{function.__name__} failed') from None
-    finally:
-        process.join()
-
-
-def _send_result(sender: Any, function: Any, arguments: tuple[Any, ...]) -> None:
-    sender.send(function(*arguments))
-
-
 def print_figures(name: str, figures: dict[str, Any]) -> None:
     """Print what was measured of one kind of records."""
     ours, peer = figures['ours'], figures['peer']
@@ -776,21 +672,6 @@ def print_figures(name: str, figures: dict[str, Any]) -> None:
         f'({figures["processor"]:.2f} by processor time), {figures["memory"]:.2f} of the memory',
         flush=True,
     )
-
-
-def machine(threads: int) -> dict[str, Any]:
-    """Describe what the figures were measured on."""
-    import torch
-
-    model = Path('/proc/cpuinfo').read_text(encoding='utf-8').partition('model name')[2].partition(':')[2]
-    return {
-        'processor': f'{model.splitlines()[0].strip()} ({platform.machine()})' if model else platform.machine(),
-        'cores': os.cpu_count(),
-        'threads': threads or torch.get_num_threads(),
-        'gpu': torch.cuda.get_device_name() if torch.cuda.is_available() else None,
-        'python': platform.python_version(),
-        **{name: version(name) for name in ('torch', 'transformers', 'peft')},
-    }
 
 
 def main() -> None:
