@@ -8,10 +8,9 @@ import numpy as np
 from geochat.datasets.transforms import image_size
 from geochat.engine.benchmark import Benchmark
 from geochat.engine.config import ConfigError
-from geochat.evaluation.functional import rotated_iou
+from geochat.evaluation.functional import enclosing_boxes, rotated_iou
 from geochat.registry import BOX_CODECS
 from geochat.structures import Answer, ParsedAnswer
-from geochat.structures.polygons import box_corners
 
 if TYPE_CHECKING:
     from geochat.box_codecs import BoxCodec
@@ -80,7 +79,7 @@ def codec_ceiling(benchmark: Benchmark, codec: 'BoxCodec', sizes: Sequence[tuple
     if not errors:
         raise ConfigError(f'the benchmark {benchmark.name!r} has no true box')
     overlaps = np.concatenate([answer.box_scores for answer in answers])
-    upright = rotated_iou(_upright(np.concatenate(true)), _upright(np.concatenate(found)))
+    upright = rotated_iou(enclosing_boxes(np.concatenate(true)), enclosing_boxes(np.concatenate(found)))
     return {
         'boxes': len(overlaps),
         'lost': int((np.concatenate(found)[:, 2:4] <= 0).any(axis=1).sum()),
@@ -90,13 +89,6 @@ def codec_ceiling(benchmark: Benchmark, codec: 'BoxCodec', sizes: Sequence[tuple
         'upright>=0.5': float((upright >= 0.5).mean()),
         **_own_scores(benchmark, answers),
     }
-
-
-def _upright(boxes: np.ndarray) -> np.ndarray:
-    """Return the least upright rectangles around boxes (N, 5)."""
-    corners = box_corners(boxes)
-    low, high = corners.min(axis=1), corners.max(axis=1)
-    return np.column_stack([(low + high) / 2, high - low, np.zeros(len(boxes))])
 
 
 def _own_scores(benchmark: Benchmark, answers: Sequence[Answer]) -> Figures:
