@@ -86,6 +86,7 @@ class Benchmark:
         self.scoring = scoring
         protocols = [metric.prefix for metric in metrics if getattr(metric, 'protocol', 'exact') != 'exact']
         self.protocols = tuple(dict.fromkeys(protocols))
+        self._image_sizes: dict[str, tuple[int, int]] = {}
 
     def prompt(self, question: Question, image_size: tuple[int, int] | None) -> str:
         """Put a question into the user's words, without the image placeholders."""
@@ -181,7 +182,7 @@ class Benchmark:
         return getattr(self.reader, 'places', {}).get(question.id, f'question {question.id!r}')
 
     def image_size(self, question: Question) -> tuple[int, int] | None:
-        """Return width and height in pixels of a question's (first) picture.
+        """Return width and height in pixels of a question's (first) picture, which is looked at once for all questions.
 
         Returns:
             None for a question without a picture.
@@ -191,7 +192,12 @@ class Benchmark:
         """
         from geochat.datasets.transforms import image_size
 
-        return image_size(self.reader.image_source, question.images[0]) if question.images else None
+        if not question.images:
+            return None
+        name = question.images[0]
+        if name not in self._image_sizes:
+            self._image_sizes[name] = image_size(self.reader.image_source, name)
+        return self._image_sizes[name]
 
     def choices(self, question: Question) -> tuple[str, ...]:
         """Return the answers that a question gives to choose from: its classes, or the letters of its options.

@@ -5,7 +5,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from geochat.datasets.transforms import image_size
 from geochat.engine.benchmark import Benchmark
 from geochat.engine.config import ConfigError
 from geochat.evaluation.functional import enclosing_boxes, rotated_iou
@@ -35,14 +34,12 @@ def image_sizes(benchmark: Benchmark) -> list[tuple[int, int]]:
         ConfigError: If the questions have no true boxes.
         OSError: If a picture is missing; the message names it.
     """
-    known: dict[str, tuple[int, int]] = {}
+    sizes = []
     for question in benchmark.reader:
         if 'boxes' not in question.truth or not question.images:
             raise ConfigError(f'the questions of the benchmark {benchmark.name!r} have no true boxes')
-        name = question.images[0]
-        if name not in known:
-            known[name] = image_size(benchmark.reader.image_source, name)
-    return [known[question.images[0]] for question in benchmark.reader]
+        sizes.append(benchmark.image_size(question))
+    return sizes
 
 
 def codec_ceiling(benchmark: Benchmark, codec: 'BoxCodec', sizes: Sequence[tuple[int, int]]) -> Figures:

@@ -333,15 +333,15 @@ class Prompts(torch.utils.data.Dataset):
         self.questions: list[Question] = list(benchmark.reader)
         self.errors: dict[int, str] = {}
         self._shown: dict[str, PreparedPicture] = {}
-        self.image_sizes = [self._size(number, question) for number, question in enumerate(self.questions)]
+        self.image_sizes = [self._size(benchmark, number) for number in range(len(self.questions))]
         self.texts = [
             '' if number in self.errors else benchmark.prompt(question, size)
             for number, (question, size) in enumerate(zip(self.questions, self.image_sizes, strict=True))
         ]
 
-    def _size(self, number: int, question: Question) -> tuple[int, int] | None:
+    def _size(self, benchmark: Benchmark, number: int) -> tuple[int, int] | None:
         try:
-            return image_size(self.source, question.images[0]) if question.images else None
+            return benchmark.image_size(self.questions[number])
         except OSError as error:
             self.errors[number] = str(error)
             return None
