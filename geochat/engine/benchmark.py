@@ -264,7 +264,9 @@ def without_angles(answers: Sequence[Answer]) -> list[Answer]:
 
 
 def compare(benchmark: Benchmark, answers: Sequence[Answer], comparisons: Sequence[str]) -> dict[str, Scores]:
-    """Score what answers are compared with, as far as that takes no model; see :data:`COMPARISONS`."""
+    """Score what answers are compared with, as far as that takes no model; see
+    :data:`~geochat.engine.results.COMPARISONS`.
+    """
     scores = {}
     if 'majority' in comparisons:
         scores['majority'] = benchmark.score(benchmark.same_answers(answers))

@@ -60,6 +60,7 @@ class BenchmarkLoop(BaseLoop):
     ``predictions.jsonl`` has every answer, ``metrics.json`` the scores, ``run_card.json`` what they depend on, and
     ``pictures/`` the first answers with boxes. Answers are written as they come. A run in a work directory that has
     answers of the same weights to the same questions goes on from there: an interrupted run from where it ended.
+
     Args:
         runner: MMEngine's runner; it fills this in.
         dataloader: MMEngine's runner hands over ``test_dataloader``, which is not used: benchmarks have readers.
@@ -69,7 +70,7 @@ class BenchmarkLoop(BaseLoop):
         box_codec: Settings of the box codec.
         processor: Settings of the sample processor.
         names: Which benchmarks to run; None runs all whose files are there.
-        comparisons: What the scores are compared with, of :data:`~geochat.engine.benchmark.COMPARISONS`.
+        comparisons: What the scores are compared with, of :data:`~geochat.engine.results.COMPARISONS`.
         batch_size: Questions that are answered together.
         num_workers: Processes that prepare questions ahead; 0 prepares them in this one.
         num_pictures: Pictures that are drawn for each benchmark whose answers have boxes.

@@ -23,7 +23,6 @@ COCO_LEVELS = np.linspace(0, 1, 101)
 VOC07_LEVELS = np.arange(11) / 10 - TOLERANCE
 """Recalls at which VOC 2007 and DOTA's development kit read the precision; 3 of 10 objects reach 0.3."""
 
-
 _ENTRIES = 2**21
 """Most detections of resamples that are worked on at a time: some hundred MB."""
 
