@@ -7,6 +7,7 @@ import numpy as np
 
 from geochat.engine.benchmark import Benchmark
 from geochat.engine.config import ConfigError
+from geochat.engine.results import number_text
 from geochat.evaluation.functional import enclosing_boxes, rotated_iou
 from geochat.registry import BOX_CODECS
 from geochat.structures import Answer, ParsedAnswer
@@ -146,14 +147,8 @@ def ceiling_table(figures: Mapping[str, Mapping[str, Figures]]) -> str:
     for benchmark, of_codec in figures.items():
         head = benchmark
         for codec, values in of_codec.items():
-            rows.append([head, codec, *(_cell(values.get(name)) for name in columns)])
+            rows.append([head, codec, *(number_text(values.get(name)) for name in columns)])
             head = ''
     table = AsciiTable(rows)
     table.justify_columns = dict.fromkeys(range(2, len(rows[0])), 'right')
     return table.table
-
-
-def _cell(value: float | None) -> str:
-    if value is None:
-        return ''
-    return str(value) if isinstance(value, int) else f'{value:.3f}'

@@ -133,7 +133,7 @@ def score_table(results: Sequence[BenchmarkResult], missing: Mapping[str, str] |
     columns = ['score', *(name for name, there in optional.items() if there), *protocols, *comparisons]
     rows = [['benchmark', *COUNTS, 'metric', *columns]]
     for layout in layouts:
-        head = [layout.name, *(_number(layout.scores.get(name)) for name in COUNTS)]
+        head = [layout.name, *(number_text(layout.scores.get(name)) for name in COUNTS)]
         for metric in layout.metrics:
             rows.append([*head, metric, *(layout.cell(metric, column) for column in columns)])
             head = [''] * len(head)
@@ -183,14 +183,14 @@ class _Layout:
         """Return the text of a cell."""
         if column == '95 %':
             ends = self.result.intervals.get(metric)
-            return '' if ends is None else '-'.join(map(_number, ends))
+            return '' if ends is None else '-'.join(map(number_text, ends))
         if column == 'published':
             published = self.result.benchmark.published
             names = (metric, *(f'{protocol}/{metric}' for protocol in self.protocols))
-            return _number(next((published[name] for name in names if name in published), None))
+            return number_text(next((published[name] for name in names if name in published), None))
         if column in self.protocols:
-            return _number(self.scores.get(f'{column}/{metric}'))
-        return _number(self.result.scores.get(column, {}).get(metric))
+            return number_text(self.scores.get(f'{column}/{metric}'))
+        return number_text(self.result.scores.get(column, {}).get(metric))
 
 
 def shown_scores(benchmark: 'Benchmark', scores: Scores) -> list[str]:
@@ -220,7 +220,8 @@ def without_protocol(benchmark: 'Benchmark', name: str) -> str:
     return rest if slash and protocol in benchmark.protocols else name
 
 
-def _number(value: float | None) -> str:
+def number_text(value: float | None) -> str:
+    """Return a figure as a cell of a table: counts as they are, scores to three digits, nothing for None."""
     if value is None:
         return ''
     return str(value) if isinstance(value, int) else f'{value:.3f}'
