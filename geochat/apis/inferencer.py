@@ -17,7 +17,7 @@ from geochat.structures import IMAGE_PLACEHOLDER, Message
 
 if TYPE_CHECKING:
     from geochat.apis.dialogue import Dialogue
-    from geochat.generation import Answer, Generated, GenerationSettings, Request
+    from geochat.generation import AnswerInProgress, Generated, GenerationSettings, Request
     from geochat.prompts import TaskPrompt
 
 Query = str | Mapping[str, Any]
@@ -241,7 +241,7 @@ class GeoChatInferencer:
         Yields:
             The number of a question and its answer, or why it cannot be asked, in the order in which they are done.
         """
-        open_questions: dict[Answer, tuple[int, Prepared]] = {}
+        open_questions: dict[AnswerInProgress, tuple[int, Prepared]] = {}
         try:
             for number, prepared in enumerate(questions):
                 if isinstance(prepared, InputError):
@@ -259,7 +259,7 @@ class GeoChatInferencer:
             for answer in open_questions:
                 self.engine.cancel(answer)
 
-    def submit(self, prepared: Prepared) -> 'Answer':
+    def submit(self, prepared: Prepared) -> 'AnswerInProgress':
         """Hand a question to the engine.
 
         Raises:
@@ -297,7 +297,7 @@ class GeoChatInferencer:
             **boxes,
         )
 
-    def _done(self, open_questions: dict['Answer', tuple[int, Prepared]]) -> Iterator[tuple[int, Prediction]]:
+    def _done(self, open_questions: dict['AnswerInProgress', tuple[int, Prepared]]) -> Iterator[tuple[int, Prediction]]:
         """Write the next tokens, and yield the answers that have ended."""
         if not self.engine.idle:
             self.engine.step()

@@ -1,13 +1,13 @@
 """Answers from a model: an engine that writes them, choice among given answers, and how sure it was of the boxes."""
 
-from geochat.generation.answers import Answer
+from geochat.generation.answers import AnswerInProgress
 from geochat.generation.confidence import box_scores, token_ends
 from geochat.generation.engine import GenerationEngine, generate
 from geochat.generation.likelihood import option_log_probs
 from geochat.generation.requests import Generated, GenerationSettings, Request
 
 __all__ = [
-    'Answer',
+    'AnswerInProgress',
     'Generated',
     'GenerationEngine',
     'GenerationSettings',

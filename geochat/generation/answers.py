@@ -111,7 +111,7 @@ class Draft:
         return Generated(self.ids, self.log_probs, self.finish, self.text.finished(self.ids))
 
 
-class Answer:
+class AnswerInProgress:
     """An answer that is being written token by token: the likeliest ones, or such as are drawn.
 
     Args:
@@ -186,7 +186,7 @@ class Answer:
         return [] if self.finish else [(row, offer.tokens[row])]
 
 
-class BeamAnswer(Answer):
+class BeamAnswer(AnswerInProgress):
     """An answer for which several drafts are written at a time; the likeliest of them by the mean token wins.
 
     This is beam search as transformers has it by default (``length_penalty=1``, ``early_stopping=False``): a draft that
@@ -203,7 +203,7 @@ class BeamAnswer(Answer):
         return super().take_text() if self.finish else ''
 
     def advance(self, offer: Offer, row: int) -> list[tuple[int, int]]:
-        """Take the next token of each draft; see :meth:`Answer.advance`."""
+        """Take the next token of each draft; see :meth:`AnswerInProgress.advance`."""
         beams = self.request.settings.num_beams
         going_on: list[tuple[int, int]] = []
         drafts: list[Draft] = []
@@ -245,7 +245,7 @@ class BeamAnswer(Answer):
         return enough and sum(best.log_probs) / len(best.ids) <= self._ended[-1][0]
 
 
-def draw_tokens(logits: torch.Tensor, answers: Sequence[Answer]) -> torch.Tensor:
+def draw_tokens(logits: torch.Tensor, answers: Sequence[AnswerInProgress]) -> torch.Tensor:
     """Draw the next token of answers that are drawn.
 
     Of a row's tokens, the likeliest that together have ``top_p`` of the probability, after division of the logits by

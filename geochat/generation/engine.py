@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from geochat.generation.answers import Answer, BeamAnswer, Language, Offer, draw_tokens
+from geochat.generation.answers import AnswerInProgress, BeamAnswer, Language, Offer, draw_tokens
 from geochat.generation.prefixes import PrefixStore
 from geochat.generation.requests import DEFAULT_MAX_NEW_TOKENS, Generated, GenerationSettings, Request
 from geochat.models.prefix_attention import Prefix, PrefixSpan
@@ -56,7 +56,7 @@ class GenerationEngine:
         self.prefixes = PrefixStore(int(prefix_memory_mb * 2**20))
         pattern = None if box_codec is None else box_codec.pattern
         self._language = Language(model.llm.tokenizer, model.llm.stop_ids, model.llm.vocabulary, pattern)
-        self._waiting: deque[Answer] = deque()
+        self._waiting: deque[AnswerInProgress] = deque()
         self._rows = Rows(model)
 
     def generate(self, requests: Sequence[Request]) -> list[Generated]:
@@ -89,7 +89,7 @@ class GenerationEngine:
         """
         self._answer(request)
 
-    def submit(self, request: Request) -> Answer:
+    def submit(self, request: Request) -> AnswerInProgress:
         """Let a request wait for the next step.
 
         Returns:
@@ -102,7 +102,7 @@ class GenerationEngine:
         self._queue(answer)
         return answer
 
-    def cancel(self, answer: Answer) -> None:
+    def cancel(self, answer: AnswerInProgress) -> None:
         """End an answer where it is, with ``finish='cancelled'``; its place is free at the next step."""
         if answer.finish is None:
             answer.end('cancelled')
@@ -126,7 +126,7 @@ class GenerationEngine:
         return not self._waiting and not self._rows.answers
 
     @torch.inference_mode()
-    def step(self) -> list[Answer]:
+    def step(self) -> list[AnswerInProgress]:
         """Write the next token of all answers in the batch, after others have joined it where there is room.
 
         Returns:
@@ -152,16 +152,16 @@ class GenerationEngine:
                 answer.prefix = None
                 self.prefixes.release(answer.request.prefix_key)
 
-    def _answer(self, request: Request) -> Answer:
+    def _answer(self, request: Request) -> AnswerInProgress:
         settings = request.settings
         if settings.num_beams > self.batch_size:
             raise ValueError(f'{settings.num_beams} beams do not fit into a batch of {self.batch_size}')
         if (settings.stop_at_box or settings.box_grammar) and self._language.box is None:
             raise ValueError('stop_at_box and box_grammar need a box language: give the engine the box_codec')
-        kind = BeamAnswer if settings.num_beams > 1 else Answer
+        kind = BeamAnswer if settings.num_beams > 1 else AnswerInProgress
         return kind(request, self._room(request), self._language)
 
-    def _queue(self, answer: Answer) -> None:
+    def _queue(self, answer: AnswerInProgress) -> None:
         if answer.room:
             self._waiting.append(answer)
         else:
@@ -193,14 +193,14 @@ class GenerationEngine:
             wanted = min(sum(answer.max_rows for answer in self._waiting), max(1, self.batch_size // 4))
             if room < wanted or not self.model.llm.can_share_prefixes:
                 return
-        admitted: list[Answer] = []
+        admitted: list[AnswerInProgress] = []
         while self._waiting and self._waiting[0].max_rows <= room and self._acquire(self._waiting[0]):
             admitted.append(self._waiting.popleft())
             room -= admitted[-1].max_rows
         if admitted:
             self._rows.join(admitted)
 
-    def _acquire(self, answer: Answer) -> bool:
+    def _acquire(self, answer: AnswerInProgress) -> bool:
         """Give an answer its prefix; return False if there is no room for it now."""
         key = answer.request.prefix_key if self.share_prefixes else None
         if key is None:
@@ -210,7 +210,7 @@ class GenerationEngine:
         answer.prefix = self.prefixes.acquire(key, lambda: self._rows.prefix_of(answer.request))
         return True
 
-    def _choose(self, answers: Sequence[Answer]) -> None:
+    def _choose(self, answers: Sequence[AnswerInProgress]) -> None:
         """Let each answer take its next token, and keep the rows that go on."""
         if not answers:
             return
@@ -261,7 +261,7 @@ class Rows:
 
     def __init__(self, model: 'GeoChat'):
         self.model = model
-        self.answers: list[Answer] = []
+        self.answers: list[AnswerInProgress] = []
         self.logits = None
         self._next_ids = self._cache = self._mask = self._positions = None
 
@@ -275,7 +275,7 @@ class Rows:
         llm.hidden_states(embeds, mask, torch.arange(mask.shape[1], device=mask.device)[None], cache, needed)
         return Prefix(tuple(layer.keys for layer in cache.layers), tuple(layer.values for layer in cache.layers))
 
-    def join(self, answers: Sequence[Answer]) -> None:
+    def join(self, answers: Sequence[AnswerInProgress]) -> None:
         """Compute the requests of answers, their prefixes aside, and let them join the batch."""
         llm = self.model.llm
         starts = [answer.request.shared_length if answer.prefix else 0 for answer in answers]
@@ -360,7 +360,7 @@ def _begin(request: Request, number: int) -> Any:
     return number if key is None else key
 
 
-def _spans(answers: Sequence[Answer]) -> list[PrefixSpan]:
+def _spans(answers: Sequence[AnswerInProgress]) -> list[PrefixSpan]:
     spans, start = [], 0
     for _, group in itertools.groupby(answers, key=lambda answer: id(answer.prefix)):
         members = list(group)

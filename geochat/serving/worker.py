@@ -11,7 +11,7 @@ from enum import Enum
 from typing import TYPE_CHECKING
 
 from geochat.apis import Assistant
-from geochat.generation import Answer, Generated, GenerationEngine, Request
+from geochat.generation import AnswerInProgress, Generated, GenerationEngine, Request
 from geochat.serving.errors import APIError, bad_request, time_is_over
 
 if TYPE_CHECKING:
@@ -167,7 +167,7 @@ class Worker:
         self.busy = 0
         self._lock = threading.Lock()
         self._tasks: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
-        self._writing: dict[Answer, Writing] = {}
+        self._writing: dict[AnswerInProgress, Writing] = {}
         self._told: list[tuple[Job, Callable[[], None]]] = []
         self._engine: GenerationEngine | None = None
         self._thread = threading.Thread(target=self._run, name='geochat-engine', daemon=True)
@@ -304,7 +304,7 @@ class Worker:
         self._writing.clear()
         self._engine = self._new_engine()
 
-    def _tell_of(self, answer: Answer, writing: Writing) -> None:
+    def _tell_of(self, answer: AnswerInProgress, writing: Writing) -> None:
         job, start = writing.job, writing.told
         result = None if answer.finish is None else answer.result
         if job.streamed:
@@ -317,7 +317,7 @@ class Worker:
         if result:
             self._end(answer)
 
-    def _end(self, answer: Answer) -> None:
+    def _end(self, answer: AnswerInProgress) -> None:
         del self._writing[answer]
         self.free_places(1)
         self.on_end(answer.result)
