@@ -13,7 +13,7 @@ from geochat.apis.loading import Assistant, load_assistant
 from geochat.apis.pictures import DEFAULT_SETTINGS, Picture, PictureSettings, read_picture
 from geochat.apis.predictions import Prediction
 from geochat.registry import near_misses
-from geochat.structures import IMAGE_PLACEHOLDER, Message
+from geochat.structures import IMAGE_PLACEHOLDER, Message, with_pictures
 
 if TYPE_CHECKING:
     from geochat.apis.dialogue import Dialogue
@@ -227,8 +227,7 @@ class GeoChatInferencer:
         if IMAGE_PLACEHOLDER in prompt:
             raise InputError(f'a question cannot have {IMAGE_PLACEHOLDER} in it, which stands for a picture')
         messages = [*asked.history, Message('user', prompt)]
-        shown = f'{IMAGE_PLACEHOLDER}\n' * len(images)
-        messages[0] = Message('user', shown + messages[0].text)
+        messages[0] = Message('user', with_pictures(messages[0].text, len(images)))
         sample = self.assistant.processor.prompt_sample(messages, images)
         return Prepared(asked.task, query, prompt, images, Request.of_sample(sample, settings or self.settings))
 

@@ -26,7 +26,7 @@ from geochat.serving.pictures import read_data_url
 from geochat.serving.replies import ChatReply, grounding, prompt_tokens, server_sent
 from geochat.serving.schema import ChatMessage, ChatRequest, GroundRequest, ImagePart, read_body
 from geochat.serving.worker import Job, Places, Worker
-from geochat.structures import IMAGE_PLACEHOLDER, Message
+from geochat.structures import IMAGE_PLACEHOLDER, Message, with_pictures
 
 PREPARING_THREADS = 2
 """Pictures that are decoded at the same time: few, since each may take hundreds of megabytes."""
@@ -238,7 +238,7 @@ class APIServer:
             if message.role == 'user' and not text.strip():
                 raise bad_request('the question is empty', f'messages[{number}].content')
             first = system if not dialogue else ''
-            dialogue.append(Message(message.role, _with_pictures(first + text, len(pictures))))
+            dialogue.append(Message(message.role, with_pictures(first + text, len(pictures))))
             urls += pictures
         _check_dialogue(dialogue)
         _at_most(len(urls), self.limits.max_pictures, 'messages', 'pictures')
@@ -251,7 +251,7 @@ class APIServer:
         _check_length(body.phrase, served, 'phrase')
         image = read_data_url(body.image, self.pictures, 'image')
         words = served.task_prompts['refer'].render({'phrase': body.phrase.strip()}, served.box_codec, image.size)
-        return served.processor.prompt_sample([Message('user', _with_pictures(words, 1))], [image])
+        return served.processor.prompt_sample([Message('user', with_pictures(words, 1))], [image])
 
     def _settings(self, body: ChatRequest) -> list[GenerationSettings]:
         """Return how each choice is to be written; each has a seed of its own."""
@@ -279,11 +279,6 @@ class APIServer:
 
     def _model(self) -> dict[str, Any]:
         return {'id': self.worker.ready().name, 'object': 'model', 'created': self.created, 'owned_by': 'geochat'}
-
-
-def _with_pictures(text: str, count: int) -> str:
-    """Put a message's pictures before its words, where the model has seen them in training."""
-    return f'{IMAGE_PLACEHOLDER}\n' * count + text
 
 
 def _parts(message: ChatMessage, place: str) -> tuple[str, list[tuple[str, str]]]:

@@ -6,6 +6,7 @@ from geochat.structures.conversation import (
     IMAGE_TOKEN_INDEX,
     Message,
     Record,
+    with_pictures,
 )
 from geochat.structures.grounded_text import Diagnostic, GroundedText, Phrase
 from geochat.structures.question import Answer, ParsedAnswer, Question
@@ -22,4 +23,5 @@ __all__ = [
     'Phrase',
     'Question',
     'Record',
+    'with_pictures',
 ]

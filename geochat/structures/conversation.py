@@ -13,6 +13,11 @@ IGNORE_INDEX = -100
 """Label of a token that carries no loss (PyTorch's default ``ignore_index``)."""
 
 
+def with_pictures(text: str, count: int) -> str:
+    """Put a message's pictures before its words, where the model has seen them in training."""
+    return f'{IMAGE_PLACEHOLDER}\n' * count + text
+
+
 @dataclass(frozen=True)
 class Message:
     """What one side says in one turn."""

@@ -16,7 +16,7 @@ from geochat.engine.loops.step import bare_model
 from geochat.engine.randomness import undisturbed_randomness
 from geochat.generation import generate
 from geochat.registry import HOOKS, TRANSFORMS
-from geochat.structures import IMAGE_PLACEHOLDER, Answer, Message, Question
+from geochat.structures import Answer, Message, Question, with_pictures
 from geochat.visualization.visualizer import AnswerVisualizer
 
 
@@ -121,7 +121,7 @@ class _Asked:
         self.benchmark, self.question = benchmark, question
         self.images: list[Image.Image] = [benchmark.reader.image_source.load(name) for name in question.images]
         self.text = benchmark.prompt(question, self.images[0].size)
-        self.message = Message('user', f'{IMAGE_PLACEHOLDER}\n' * len(self.images) + self.text)
+        self.message = Message('user', with_pictures(self.text, len(self.images)))
 
     def answer(self, text: str) -> Answer:
         """Read the model's words."""

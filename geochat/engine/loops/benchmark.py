@@ -44,7 +44,7 @@ from geochat.generation import (
     token_ends,
 )
 from geochat.registry import LOOPS, TRANSFORMS
-from geochat.structures import IMAGE_PLACEHOLDER, Answer, Message, Question
+from geochat.structures import Answer, Message, Question, with_pictures
 from geochat.visualization import draw_answer
 
 SECONDS_BETWEEN_LINES = 5
@@ -365,8 +365,7 @@ class Prompts(torch.utils.data.Dataset):
         except OSError as error:
             return str(error)
         images = [self._shown[name] for name in names]
-        text = f'{IMAGE_PLACEHOLDER}\n' * len(names) + self.texts[index]
-        return self.processor.prompt_sample([Message('user', text)], images)
+        return self.processor.prompt_sample([Message('user', with_pictures(self.texts[index], len(names)))], images)
 
     def _prepared(self, name: str) -> PreparedPicture:
         grey = Image.new('RGB', image_size(self.source, name), (128, 128, 128)) if self.show_grey else None
