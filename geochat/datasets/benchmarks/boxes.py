@@ -14,8 +14,30 @@ TRUTHS = ('ground_truth', 'obj_corner')
 """Fields that can have the true boxes of referring expressions."""
 
 
+class BoxTextBenchmark(BenchmarkReader):
+    """Rows about a picture that have boxes written in their texts; the rows' own form is the subclass's.
+
+    Args:
+        data_file: The file.
+        image_source: Config of the image source. Boxes are in per cent, so the pictures' sizes are looked up.
+        source_codec: Config of the box codec that the file is written in.
+        image_suffix: Ending of the pictures' file names, if ``image_id`` leaves it out.
+    """
+
+    def __init__(
+        self,
+        data_file: str,
+        image_source: Mapping[str, Any],
+        source_codec: Mapping[str, Any] | None = None,
+        image_suffix: str = '.png',
+    ):
+        self.codec = BOX_CODECS.build(dict(source_codec or {'type': 'geochat'}))
+        self.image_suffix = image_suffix
+        super().__init__(data_file, image_source)
+
+
 @DATASETS.register_module()
-class ReferringBenchmark(BenchmarkReader):
+class ReferringBenchmark(BoxTextBenchmark):
     """Referring expressions as in GeoChat-Bench's ``referring.jsonl`` or VRSBench's ``VRSBench_EVAL_referring.json``.
 
     A row has ``question_id``, ``image_id``, ``question`` (a phrase) and ``ground_truth``: in GeoChat-Bench polygons of
@@ -48,11 +70,9 @@ class ReferringBenchmark(BenchmarkReader):
         if truth_from not in TRUTHS:
             raise ValueError(f'truth_from is one of {", ".join(map(repr, TRUTHS))}, not {truth_from!r}')
         self.types = types
-        self.image_suffix = image_suffix
-        self.codec = BOX_CODECS.build(dict(source_codec or {'type': 'geochat'}))
         self.truth_from = truth_from
         self._polygons: list[tuple[np.ndarray, np.ndarray]] = []
-        super().__init__(data_file, image_source)
+        super().__init__(data_file, image_source, source_codec, image_suffix)
         self._fill_boxes()
 
     def question(self, row: Mapping[str, Any]) -> Question | None:
@@ -94,29 +114,12 @@ class ReferringBenchmark(BenchmarkReader):
 
 
 @DATASETS.register_module()
-class RegionCaptionBenchmark(BenchmarkReader):
+class RegionCaptionBenchmark(BoxTextBenchmark):
     """Captions of regions as in GeoChat-Bench's ``region_captioning.jsonl``, for the tasks region_caption and identify.
 
     A row has ``question_id``, ``image_id``, ``question`` (the text of a box), ``ground_truth`` (a caption, whose
     phrase marks are left out), ``type`` and ``size_group``.
-
-    Args:
-        data_file: The file.
-        image_source: Config of the image source. Boxes are in per cent, so the pictures' sizes are looked up.
-        source_codec: Config of the box codec that the file is written in.
-        image_suffix: Ending of the pictures' file names, which ``image_id`` leaves out.
     """
-
-    def __init__(
-        self,
-        data_file: str,
-        image_source: Mapping[str, Any],
-        source_codec: Mapping[str, Any] | None = None,
-        image_suffix: str = '.png',
-    ):
-        self.codec = BOX_CODECS.build(dict(source_codec or {'type': 'geochat'}))
-        self.image_suffix = image_suffix
-        super().__init__(data_file, image_source)
 
     def question(self, row: Mapping[str, Any]) -> Question:
         """Read a row."""

@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from geochat.datasets.benchmarks.base import BenchmarkReader, field, image_name, text_field
-from geochat.registry import BOX_CODECS, DATASETS
+from geochat.datasets.benchmarks.boxes import BoxTextBenchmark
+from geochat.registry import DATASETS
 from geochat.structures import Question
 
 
@@ -95,30 +96,13 @@ class NWPUCaptionBenchmark(SplitCaptions):
 
 
 @DATASETS.register_module()
-class GroundingDescriptionBenchmark(BenchmarkReader):
+class GroundingDescriptionBenchmark(BoxTextBenchmark):
     """Grounded descriptions as in GeoChat-Bench's ``grounding_description.jsonl``, for the task grounding.
 
     A row has ``image_id`` and ``description``. The published file has no boxes, so that only the words can be scored.
     Where descriptions have boxes, in the language of ``source_codec`` (``<p>two ships</p> {...}{...}``), the true
     answer has them too, and words without boxes and phrase marks.
-
-    Args:
-        data_file: The file.
-        image_source: Config of the image source. Boxes are in per cent, so the pictures' sizes are looked up.
-        source_codec: Config of the box codec that the descriptions are written in.
-        image_suffix: Ending of the pictures' file names, which ``image_id`` leaves out.
     """
-
-    def __init__(
-        self,
-        data_file: str,
-        image_source: Mapping[str, Any],
-        source_codec: Mapping[str, Any] | None = None,
-        image_suffix: str = '.png',
-    ):
-        self.codec = BOX_CODECS.build(dict(source_codec or {'type': 'geochat'}))
-        self.image_suffix = image_suffix
-        super().__init__(data_file, image_source)
 
     def question(self, row: Mapping[str, Any]) -> Question:
         """Read a row."""
