@@ -4,6 +4,7 @@ from abc import abstractmethod
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from geochat.datasets.json_records import iterate_records
@@ -95,6 +96,21 @@ class BenchmarkReader(Sequence[Question]):
                 question = replace(question, id=f'{question.id}#{seen[question.id]}')
             self.places[question.id] = place
             yield question
+
+
+def existing_file(path: str | Path, kind: str = 'data file') -> Path:
+    """Return the path of a file that is there.
+
+    Args:
+        path: The file.
+        kind: What it is, for the message.
+
+    Raises:
+        FileNotFoundError: If it is not there; the message names it.
+    """
+    if not Path(path).is_file():
+        raise FileNotFoundError(f'the {kind} {path} does not exist')
+    return Path(path)
 
 
 def field(row: Mapping[str, Any], *keys: str) -> Any:

@@ -2,10 +2,9 @@
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
-from geochat.datasets.benchmarks.base import BenchmarkReader, field, image_name, text_field
+from geochat.datasets.benchmarks.base import BenchmarkReader, existing_file, field, image_name, text_field
 from geochat.datasets.benchmarks.boxes import BoxTextBenchmark
 from geochat.registry import DATASETS
 from geochat.structures import Question
@@ -120,10 +119,9 @@ def read_object(path: str) -> Mapping[str, Any]:
         FileNotFoundError: If it is not there.
         ValueError: If it is not JSON or no object; the message names it.
     """
-    if not Path(path).is_file():
-        raise FileNotFoundError(f'the data file {path} does not exist')
+    file = existing_file(path)
     try:
-        value = json.loads(Path(path).read_text(encoding='utf-8'))
+        value = json.loads(file.read_text(encoding='utf-8'))
     except ValueError as error:
         raise ValueError(f'{path}: not JSON: {error}') from error
     if not isinstance(value, Mapping):

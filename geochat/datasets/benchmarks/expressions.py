@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from geochat.datasets.benchmarks.base import BenchmarkReader, field, text_field
+from geochat.datasets.benchmarks.base import BenchmarkReader, existing_file, field, text_field
 from geochat.datasets.benchmarks.boxes import upright_box
 from geochat.registry import DATASETS
 from geochat.structures import Question
@@ -156,10 +156,9 @@ def read_xml(path: str | Path) -> ElementTree.Element:
         FileNotFoundError: If it is not there.
         ValueError: If it is not XML; the message names it.
     """
-    if not Path(path).is_file():
-        raise FileNotFoundError(f'the annotation {path} does not exist')
+    file = existing_file(path, 'annotation')
     try:
-        return ElementTree.parse(path).getroot()
+        return ElementTree.parse(file).getroot()
     except ElementTree.ParseError as error:
         raise ValueError(f'{path}: not XML: {error}') from error
 
@@ -195,9 +194,8 @@ def split_lines(path: str) -> list[str]:
     Raises:
         FileNotFoundError: If it is not there.
     """
-    if not Path(path).is_file():
-        raise FileNotFoundError(f'the split {path} does not exist')
-    return [line.strip() for line in Path(path).read_text(encoding='utf-8').splitlines() if line.strip()]
+    lines = existing_file(path, 'split').read_text(encoding='utf-8').splitlines()
+    return [line.strip() for line in lines if line.strip()]
 
 
 def _numbers(path: str) -> set[int]:
@@ -217,11 +215,10 @@ class _PlainUnpickler(pickle.Unpickler):
 
 
 def _read_pickle(path: str) -> list[Any]:
-    if not Path(path).is_file():
-        raise FileNotFoundError(f'the data file {path} does not exist')
+    file = existing_file(path)
     try:
-        with Path(path).open('rb') as file:
-            value = _PlainUnpickler(file, encoding='latin1').load()
+        with file.open('rb') as stream:
+            value = _PlainUnpickler(stream, encoding='latin1').load()
     except Exception as error:  # a damaged pickle makes the reader raise nearly anything
         raise ValueError(f'{path} is not a pickle of plain values: {error}') from error
     if not isinstance(value, list):
@@ -239,10 +236,9 @@ class _Instances:
 
 
 def _read_instances(path: str) -> _Instances:
-    if not Path(path).is_file():
-        raise FileNotFoundError(f'the file of boxes {path} does not exist')
+    file = existing_file(path, 'file of boxes')
     try:
-        content = json.loads(Path(path).read_text(encoding='utf-8'))
+        content = json.loads(file.read_text(encoding='utf-8'))
         images, annotations = ({entry['id']: entry for entry in content[key]} for key in ('images', 'annotations'))
         classes = {entry['id']: entry['name'] for entry in content.get('categories', ())}
         return _Instances(images, annotations, classes)
@@ -263,11 +259,10 @@ def _four(value: Any) -> Sequence[float]:
 
 
 def _read_list(path: str) -> list[Any]:
-    if not Path(path).is_file():
-        raise FileNotFoundError(f'the data file {path} does not exist')
+    file = existing_file(path)
     try:
         if path.endswith('.json'):
-            value = json.loads(Path(path).read_text(encoding='utf-8'))
+            value = json.loads(file.read_text(encoding='utf-8'))
         else:
             import torch
 

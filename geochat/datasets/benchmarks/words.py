@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from geochat.datasets.benchmarks.base import BenchmarkReader, field, groups, text_field
+from geochat.datasets.benchmarks.base import BenchmarkReader, existing_file, field, groups, text_field
 from geochat.registry import DATASETS
 from geochat.structures import Question
 
@@ -160,10 +160,9 @@ def _read_answers(path: str) -> dict[str, str]:
 
     An entry without ``question_id`` answers the question of its position.
     """
-    if not Path(path).is_file():
-        raise FileNotFoundError(f'the file of answers {path} does not exist')
+    file = existing_file(path, 'file of answers')
     try:
-        entries = json.loads(Path(path).read_text(encoding='utf-8'))['answers']
+        entries = json.loads(file.read_text(encoding='utf-8'))['answers']
         active = [(number, entry) for number, entry in enumerate(entries) if entry.get('active', True)]
         return {str(entry.get('question_id', number)): str(entry['answer']) for number, entry in active}
     except (ValueError, KeyError, TypeError, AttributeError) as error:
