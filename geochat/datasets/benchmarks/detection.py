@@ -8,17 +8,13 @@ from xml.etree.ElementTree import Element
 import numpy as np
 
 from geochat.datasets.benchmarks.base import BenchmarkReader
-from geochat.datasets.benchmarks.boxes import upright_box
-from geochat.datasets.benchmarks.expressions import element_text, number_of, read_xml, split_lines
+from geochat.datasets.benchmarks.expressions import element_text, number_of, read_xml, split_lines, voc_box
 from geochat.registry import DATASETS
 from geochat.structures import Question
 from geochat.structures.polygons import box_corners, polygons_to_boxes
 
 CORNERS = [f'{axis}_{side}' for side in ('left_top', 'right_top', 'right_bottom', 'left_bottom') for axis in 'xy']
 """Elements of a DIOR-R ``robndbox``, in the order of its corners."""
-
-EDGES = ('xmin', 'ymin', 'xmax', 'ymax')
-"""Elements of a VOC ``bndbox``."""
 
 
 class DetectionBenchmark(BenchmarkReader):
@@ -159,5 +155,5 @@ def _dior_object(element: Element) -> tuple[np.ndarray, str, bool]:
     if element.find('robndbox') is not None:
         corners = np.array([number_of(element, f'robndbox/{key}') for key in CORNERS]).reshape(4, 2)
     else:
-        corners = box_corners(upright_box([number_of(element, f'bndbox/{key}') for key in EDGES]))[0]
+        corners = box_corners(voc_box(element))[0]
     return corners, element_text(element, 'name'), (element.findtext('difficult') or '0').strip() == '1'

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from geochat.datasets.benchmarks.base import BenchmarkReader, existing_file, field, text_field
 from geochat.datasets.benchmarks.boxes import upright_box
 from geochat.registry import DATASETS
@@ -52,12 +54,11 @@ class VOCReferringBenchmark(BenchmarkReader):
     def question(self, row: tuple[int, str, ElementTree.Element]) -> Question:
         """Read an object."""
         number, name, element = row
-        edges = [number_of(element, f'bndbox/{key}') for key in ('xmin', 'ymin', 'xmax', 'ymax')]
         return Question(
             id=str(number),
             images=(name,),
             query={'phrase': element_text(element, 'description')},
-            truth={'boxes': upright_box(edges)},
+            truth={'boxes': voc_box(element)},
             groups={'class': element_text(element, 'name')},
         )
 
@@ -186,6 +187,15 @@ def number_of(element: ElementTree.Element, key: str) -> float:
         return float(text)
     except ValueError as error:
         raise ValueError(f'<{key}> is a number, not {text!r}') from error
+
+
+def voc_box(element: ElementTree.Element) -> np.ndarray:
+    """Return the upright box (1, 5) of a VOC object, its ``bndbox``.
+
+    Raises:
+        ValueError: If it has none.
+    """
+    return upright_box([number_of(element, f'bndbox/{key}') for key in ('xmin', 'ymin', 'xmax', 'ymax')])
 
 
 def split_lines(path: str) -> list[str]:
