@@ -269,12 +269,9 @@ class DetectionPrompt(TaskPrompt):
         has anything to complain of; one without boxes is not, for there may be nothing to find.
         """
         grounded = codec.decode(answer, image_size)
-        labels = [''] * len(grounded.boxes)
-        for phrase in grounded.phrases:
-            for index in phrase.box_indices:
-                labels[index] = object_class(phrase.text)
+        labels = tuple(map(object_class, grounded.box_labels))
         malformed = not answer.strip() or len(grounded.diagnostics) > 0
-        return ParsedAnswer(grounded.words, grounded.boxes, grounded, malformed, tuple(labels))
+        return ParsedAnswer(grounded.words, grounded.boxes, grounded, malformed, labels)
 
 
 @TASK_PROMPT_TEMPLATES.register_module()

@@ -61,6 +61,15 @@ class GroundedText:
     diagnostics: tuple[Diagnostic, ...] = ()
 
     @property
+    def box_labels(self) -> tuple[str, ...]:
+        """The phrase that each box belongs to; empty for a box without one."""
+        labels = [''] * len(self.boxes)
+        for phrase in self.phrases:
+            for index in phrase.box_indices:
+                labels[index] = phrase.text
+        return tuple(labels)
+
+    @property
     def words(self) -> str:
         """The text without boxes, readable or not, without marks such as ``<p>``, and without the brackets of lists."""
         return _words([self.text[start:stop] for start, stop in self._between_boxes()])

@@ -53,11 +53,9 @@ class ParsedAnswer:
         """The class of each box, or the phrase that it belongs to; empty for a box without one."""
         if self.labels is not None:
             return self.labels
-        labels = [''] * (0 if self.boxes is None else len(self.boxes))
-        for phrase in self.grounded.phrases if self.grounded else ():
-            for index in phrase.box_indices:
-                labels[index] = phrase.text
-        return tuple(labels)
+        if self.grounded is not None:
+            return self.grounded.box_labels
+        return ('',) * (0 if self.boxes is None else len(self.boxes))
 
 
 @dataclass(frozen=True, eq=False)
