@@ -52,6 +52,26 @@ def _odd(**codes: bool) -> list[Finding]:
     return [(code, READ_ALL_THE_SAME[code]) for code, is_odd in codes.items() if is_odd]
 
 
+_QUARTER_TURN = '(90|[1-8]?[0-9])'
+"""Regular expression of whole degrees from 0 to 90."""
+
+
+def _folded(degrees: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return whole degrees folded to 0 to 90 by quarter turns, and whether each exchanges width and height."""
+    turns = np.where((degrees >= 0) & (degrees <= 90), 0, degrees // 90)
+    return degrees - 90 * turns, turns % 2 == 1
+
+
+def _sides(boxes: np.ndarray, swap: np.ndarray) -> np.ndarray:
+    """Return width and height of boxes (N, 2), exchanged where told."""
+    return np.where(swap[:, None], boxes[:, 3:1:-1], boxes[:, 2:4])
+
+
+def _write_with_angle(numbers: Sequence[float], grid: Grid) -> list[str]:
+    """Return the text of four numbers of the grid and of an angle in whole degrees."""
+    return [*(grid.write(number) for number in numbers[:4]), str(int(numbers[4]))]
+
+
 def _in_order(numbers: Sequence[float]) -> tuple[list[float], bool]:
     """Return x1, y1, x2, y2 with the lesser ones first, and whether they were not."""
     x1, y1, x2, y2 = numbers
@@ -101,10 +121,10 @@ class TurnedEdges(Shape):
         """Return edges and angles."""
         # Rounding comes before folding, so that an angle a hair below 0 or above 90 keeps its sides as they are.
         degrees = np.rint(self.sign * np.rad2deg(boxes[:, 4]))
-        turns = np.where((degrees >= 0) & (degrees <= 90), 0, degrees // 90)
-        sides = np.where((turns % 2 == 1)[:, None], boxes[:, 3:1:-1], boxes[:, 2:4])
+        degrees, swap = _folded(degrees)
+        sides = _sides(boxes, swap)
         edges = np.stack([boxes[:, :2] - sides / 2, boxes[:, :2] + sides / 2], axis=1)
-        return np.column_stack([grid.to_numbers(edges, size).reshape(-1, 4), degrees - 90 * turns])
+        return np.column_stack([grid.to_numbers(edges, size).reshape(-1, 4), degrees])
 
     def to_boxes(self, rows: Sequence[Sequence[float]], grid: Grid, size: Size) -> np.ndarray:
         """Return boxes turned by their angles."""
@@ -121,11 +141,11 @@ class TurnedEdges(Shape):
 
     def write(self, numbers: Sequence[float], grid: Grid) -> list[str]:
         """Return the text of each edge and of the angle."""
-        return [*(grid.write(number) for number in numbers[:4]), str(int(numbers[4]))]
+        return _write_with_angle(numbers, grid)
 
     def pattern(self, grid: Grid) -> list[str]:
         """Return a regular expression of each number."""
-        return [*[grid.pattern] * 4, '(90|[1-8]?[0-9])']
+        return [*[grid.pattern] * 4, _QUARTER_TURN]
 
 
 @dataclass(frozen=True)
@@ -173,12 +193,12 @@ class CentreSides(Shape):
 
     def write(self, numbers: Sequence[float], grid: Grid) -> list[str]:
         """Return the text of each number; the angle is whole."""
-        return [*(grid.write(number) for number in numbers[:4]), str(int(numbers[4]))]
+        return _write_with_angle(numbers, grid)
 
     def pattern(self, grid: Grid) -> list[str]:
         """Return a regular expression of each number."""
         side = grid.pattern.replace('-?', '')
-        angle = '(-90|0|-?[1-9]|-?[1-8][0-9])' if self.long_side else '(90|[1-8]?[0-9])'
+        angle = '(-90|0|-?[1-9]|-?[1-8][0-9])' if self.long_side else _QUARTER_TURN
         return [grid.pattern, grid.pattern, side, side, angle]
 
     def _named(self, boxes: np.ndarray) -> np.ndarray:
@@ -189,11 +209,8 @@ class CentreSides(Shape):
             swap = boxes[:, 2] * (1 + 1e-9) < boxes[:, 3]  # a square keeps its angle, whatever the last digit
             degrees = (degrees + 90 * swap + 90) % 180 - 90
         else:
-            turns = np.where((degrees >= 0) & (degrees <= 90), 0, degrees // 90)
-            swap = turns % 2 == 1
-            degrees = degrees - 90 * turns
-        sides = np.where(swap[:, None], boxes[:, 3:1:-1], boxes[:, 2:4])
-        return np.column_stack([boxes[:, :2], sides, degrees])
+            degrees, swap = _folded(degrees)
+        return np.column_stack([boxes[:, :2], _sides(boxes, swap), degrees])
 
     @staticmethod
     def _scaled(boxes: np.ndarray, factors: np.ndarray) -> np.ndarray:
