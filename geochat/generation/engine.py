@@ -172,17 +172,13 @@ class GenerationEngine:
         limit, most = self.model.llm.context_length, request.settings.max_new_tokens
         if limit is None:
             return most
-        pictures = len(request.pixels)
-        length = len(request.input_ids) + pictures * (self._tokens_of_picture(request) - 1)
+        length = request.num_tokens(self.model.vision_encoder)
         if length >= limit:
             raise ValueError(
-                f"the question has {length} tokens with its {pictures} pictures, and the LLM's context {limit}: "
-                'nothing is left for an answer'
+                f"the question has {length} tokens with its {len(request.pixels)} pictures, and the LLM's context "
+                f'{limit}: nothing is left for an answer'
             )
         return min(most, limit - length)
-
-    def _tokens_of_picture(self, request: Request) -> int:
-        return self.model.vision_encoder.num_tokens(request.pixels[0].shape[-1]) if request.pixels else 1
 
     def _admit(self) -> None:
         """Let waiting requests join the batch."""

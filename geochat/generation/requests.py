@@ -4,11 +4,14 @@ import functools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from geochat.structures import IMAGE_TOKEN_INDEX
+
+if TYPE_CHECKING:
+    from geochat.models.vision_encoders import VisionEncoder
 
 DEFAULT_MAX_NEW_TOKENS = 256
 """What the original's evaluation scripts allow for an answer."""
@@ -84,6 +87,10 @@ class Request:
     def of_sample(cls, sample: Mapping[str, Any], settings: GenerationSettings | None = None) -> 'Request':
         """Make a request of what :meth:`~geochat.datasets.SampleProcessor.prompt_sample` prepared."""
         return cls(sample['input_ids'], sample['pixels'], sample['image_keys'], settings or GenerationSettings())
+
+    def num_tokens(self, encoder: 'VisionEncoder') -> int:
+        """Return how many tokens the LLM is given: of each picture its features, not the one token it stands at."""
+        return len(self.input_ids) + sum(encoder.num_tokens(picture.shape[-1]) - 1 for picture in self.pixels)
 
     @property
     def shared_length(self) -> int:

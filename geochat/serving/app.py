@@ -23,7 +23,7 @@ from geochat.serving.errors import APIError, bad_request, time_is_over
 from geochat.serving.limits import Limits
 from geochat.serving.metrics import Measured, Metrics
 from geochat.serving.pictures import read_data_url
-from geochat.serving.replies import ChatReply, grounding, prompt_tokens, server_sent
+from geochat.serving.replies import ChatReply, grounding, server_sent
 from geochat.serving.schema import ChatMessage, ChatRequest, GroundRequest, ImagePart, read_body
 from geochat.serving.worker import Job, Places, Worker
 from geochat.structures import IMAGE_PLACEHOLDER, Message, with_pictures
@@ -176,7 +176,7 @@ class APIServer:
         settings = GenerationSettings(self._max_tokens(body.max_tokens, 'max_tokens'), box_grammar=True)
         sample = await self._prepare(lambda: self._ground_sample(served, body))
         question = generation.Request.of_sample(sample, settings)
-        self.metrics.prompt_tokens.inc(prompt_tokens(question, served))
+        self.metrics.prompt_tokens.inc(question.num_tokens(served.model.vision_encoder))
         job = Job([question], streamed=False)
         self.worker.submit(job, places)
         try:

@@ -17,13 +17,6 @@ FINISH = {'end': 'stop', 'stop': 'stop', 'box': 'stop', 'length': 'length', 'can
 """OpenAI's names of why an answer ended."""
 
 
-def prompt_tokens(request: Request, served: Assistant) -> int:
-    """Count a question's tokens, those of its pictures included."""
-    encoder = served.model.vision_encoder
-    pictures = sum(encoder.num_tokens(pixels.shape[-1]) - 1 for pixels in request.pixels)
-    return len(request.input_ids) + pictures
-
-
 def usage(prompt: int, completion: int) -> dict[str, int]:
     """Return how many tokens came and went."""
     return {'prompt_tokens': prompt, 'completion_tokens': completion, 'total_tokens': prompt + completion}
@@ -40,7 +33,7 @@ class ChatReply:
 
     def __init__(self, served: Assistant, requests: Sequence[Request], logprobs: bool):
         self.served, self.logprobs = served, logprobs
-        self.prompt_tokens = prompt_tokens(requests[0], served)
+        self.prompt_tokens = requests[0].num_tokens(served.model.vision_encoder)
         self.id, self.created = f'chatcmpl-{uuid.uuid4().hex}', int(time.time())
         self._last_ids: list[list[int]] = [[] for _ in requests]
         self._completion_tokens = 0
@@ -142,7 +135,7 @@ def grounding(served: Assistant, request: Request, answer: Generated, size: tupl
         'malformed': parsed.malformed,
         'diagnostics': [diagnostic.code for diagnostic in parsed.grounded.diagnostics],
         'finish_reason': FINISH[answer.finish],
-        'usage': usage(prompt_tokens(request, served), len(answer.ids)),
+        'usage': usage(request.num_tokens(served.model.vision_encoder), len(answer.ids)),
     }
 
 
