@@ -147,7 +147,7 @@ def test_a_killed_run_goes_on(model, tmp_path):
     answers = tmp_path / 'a.jsonl'
     with subprocess.Popen(command, cwd=model.parent, env=variables, stderr=subprocess.DEVNULL) as process:
         end = time.monotonic() + 120
-        while not (answers.is_file() and answers.stat().st_size) and time.monotonic() < end:
+        while not (answers.is_file() and answers.stat().st_size) and process.poll() is None and time.monotonic() < end:
             time.sleep(0.05)
         process.send_signal(signal.SIGKILL)
     before = len(answers.read_bytes().splitlines())
