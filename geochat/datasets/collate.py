@@ -1,5 +1,6 @@
 """From samples to a batch: one length, and each distinct picture once."""
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -46,17 +47,20 @@ def collate_samples(samples: Sequence[Mapping[str, Any]], padding: str = 'right'
     if any('branches' in sample for sample in samples):
         branches = [sample.get('branches', np.zeros_like(sample['input_ids'])) for sample in samples]
         batch['branches'] = _padded(branches, 0, padding)
-    batch['pixels'], batch['image_index'] = stack_pictures(samples)
-    return {name: torch.from_numpy(array) for name, array in batch.items()}
+    pixels, image_index = stack_pictures(samples)
+    tensors = {name: torch.from_numpy(array) for name, array in batch.items()}
+    return {**tensors, 'pixels': pixels, 'image_index': image_index}
 
 
-def stack_pictures(samples: Sequence[Mapping[str, Any]]) -> tuple[np.ndarray, np.ndarray]:
-    """Stack the distinct pictures of samples.
+def stack_pictures(samples: Sequence[Mapping[str, Any]]) -> tuple['torch.Tensor', 'torch.Tensor']:
+    """Stack the distinct pictures of samples; in a data worker, in memory that it shares.
 
     Returns:
-        float32 array (M, 3, H, W), one row a distinct picture (equal ``image_keys``), (0, 3, 0, 0) without any, and
-        int64 array (P,): the row for each picture of the samples in reading order.
+        float32 (M, 3, H, W), one row a distinct picture (equal ``image_keys``), (0, 3, 0, 0) without any, and int64
+        (P,): the row for each picture of the samples in reading order.
     """
+    import torch
+
     rows: dict[str, int] = {}
     distinct: list[np.ndarray] = []
     image_index = []
@@ -65,8 +69,21 @@ def stack_pictures(samples: Sequence[Mapping[str, Any]]) -> tuple[np.ndarray, np
             rows[key] = len(rows)
             distinct.append(pixels)
         image_index.append(rows[key])
-    stacked = np.stack(distinct) if distinct else np.zeros((0, 3, 0, 0), dtype=np.float32)
-    return stacked, np.array(image_index, dtype=np.int64)
+    pixels = _new_pixels(len(distinct), distinct[0].shape if distinct else (3, 0, 0))
+    if distinct:
+        np.stack(distinct, out=pixels.numpy())
+    return pixels, torch.tensor(image_index, dtype=torch.int64)
+
+
+def _new_pixels(count: int, shape: tuple[int, ...]) -> 'torch.Tensor':
+    import torch
+    from torch.utils.data import get_worker_info
+
+    pixels = torch.empty(0, dtype=torch.float32)
+    if count and get_worker_info() is not None:
+        # Where the batch is shared with the process that trains: without a copy that is made to be sent.
+        pixels = pixels.set_(torch.UntypedStorage._new_shared(4 * count * math.prod(shape)))
+    return pixels.resize_(count, *shape)
 
 
 def count_records(batch: Mapping[str, 'torch.Tensor']) -> int:

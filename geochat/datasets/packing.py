@@ -46,8 +46,8 @@ def pack_samples(samples: Sequence[Mapping[str, Any]], share_images: bool = True
     rows = {name: torch.from_numpy(values)[None] for name, values in batch.items()}
     return {
         **rows,
-        'pixels': torch.from_numpy(pixels),
-        'image_index': torch.from_numpy(image_index),
+        'pixels': pixels,
+        'image_index': image_index,
         'num_records': torch.tensor(len(samples)),
     }
 

@@ -64,3 +64,18 @@ def test_types_are_those_of_the_contract_also_without_pictures():
 def test_it_is_found_by_name_and_refuses_an_unknown_side():
     with pytest.raises(ValueError, match='middle'):
         FUNCTIONS.resolve('collate_samples')([sample([1])], padding='middle')
+
+
+def test_a_data_worker_stacks_pictures_in_the_memory_that_it_shares():
+    samples = [[sample([I, 1], [1]), sample([I, I, 2], [2, 1])], [sample([3])]]
+    loader = torch.utils.data.DataLoader(samples, batch_size=None, num_workers=1, collate_fn=_collated)
+    for (batch, was_shared), part in zip(loader, samples, strict=True):
+        alone = collate_samples(part)
+        assert was_shared == (len(alone['pixels']) > 0)
+        assert all(torch.equal(batch[name], alone[name]) and batch[name].dtype == alone[name].dtype for name in alone)
+        assert not alone['pixels'].is_shared()
+
+
+def _collated(samples):
+    batch = collate_samples(samples)
+    return batch, batch['pixels'].is_shared()
