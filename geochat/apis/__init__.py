@@ -1,8 +1,9 @@
 """The way in for Python users: ask a model about pictures, build one from a config, load one from a folder."""
 
-from geochat.apis.dialogue import Dialogue
+from geochat.apis.dialogue import Dialogue, History
 from geochat.apis.errors import InputError, PictureError, PictureTooLargeError
-from geochat.apis.inferencer import Asked, GeoChatInferencer
+from geochat.apis.inferencer import GeoChatInferencer
+from geochat.apis.interpreter import Asked, Interpreter, Prepared
 from geochat.apis.loading import Assistant, load_assistant
 from geochat.apis.models import build_model, load_model
 from geochat.apis.pictures import PictureSettings, read_picture
@@ -13,11 +14,14 @@ __all__ = [
     'Assistant',
     'Dialogue',
     'GeoChatInferencer',
+    'History',
     'InputError',
+    'Interpreter',
     'PictureError',
     'PictureSettings',
     'PictureTooLargeError',
     'Prediction',
+    'Prepared',
     'build_model',
     'load_assistant',
     'load_model',

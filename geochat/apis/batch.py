@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING, Any
 from tqdm import tqdm
 
 from geochat.apis.errors import InputError
-from geochat.apis.inferencer import Asked, GeoChatInferencer
+from geochat.apis.inferencer import GeoChatInferencer
+from geochat.apis.interpreter import Asked
 from geochat.datasets.json_records import iterate_records
 from geochat.engine.files import replace_text, written
 from geochat.engine.predictions import json_line, write_rows
 
 if TYPE_CHECKING:
-    from geochat.apis.inferencer import Prepared
+    from geochat.apis.interpreter import Prepared
 
 TASK_OF_KEY = {
     'text': 'chat',

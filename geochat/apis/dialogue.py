@@ -5,36 +5,35 @@ from typing import TYPE_CHECKING
 
 from PIL import Image
 
-from geochat.apis.inferencer import Asked
+from geochat.apis.interpreter import Asked, Interpreter
 from geochat.structures import IMAGE_PLACEHOLDER, Message
 
 if TYPE_CHECKING:
-    from geochat.apis.inferencer import GeoChatInferencer, Prepared, Query
+    from geochat.apis.inferencer import GeoChatInferencer
+    from geochat.apis.interpreter import Prepared, Query
     from geochat.apis.predictions import Prediction
-    from geochat.generation import GenerationSettings
+    from geochat.generation import Generated, GenerationSettings
 
 
-class Dialogue:
-    """A dialogue; :meth:`~geochat.apis.GeoChatInferencer.chat` begins one.
-
-    What the model computed of the pictures is kept by the engine, so a turn costs its words alone.
+class History:
+    """What was said about pictures, by both sides; who writes the answers is left open.
 
     Args:
-        inferencer: Who answers.
+        interpreter: Puts what is said into what the model takes, and reads the answers.
         images: The pictures, as :func:`~geochat.apis.pictures.read_picture` returns them.
-        settings: How answers are written; None takes the inferencer's.
+        settings: How answers are written; None takes the interpreter's.
 
     Attributes:
-        predictions: The answers so far.
+        predictions: The answers so far. Each change makes another list, so that one that was kept can be put back.
     """
 
     def __init__(
         self,
-        inferencer: 'GeoChatInferencer',
+        interpreter: Interpreter,
         images: Sequence[Image.Image],
         settings: 'GenerationSettings | None' = None,
     ):
-        self.inferencer = inferencer
+        self.interpreter = interpreter
         self.images = tuple(images)
         self.settings = settings
         self.predictions: list[Prediction] = []
@@ -48,6 +47,56 @@ class Dialogue:
             answer = prediction.answer.replace(IMAGE_PLACEHOLDER, '')
             said += [Message('user', prediction.prompt), Message('assistant', answer)]
         return tuple(said)
+
+    def prepare(
+        self, question: 'Query', task: str = 'chat', settings: 'GenerationSettings | None' = None
+    ) -> 'Prepared':
+        """Put what is said next into what the model takes; nothing is remembered yet.
+
+        Args:
+            question: The user's words, or a query of the task.
+            task: The task that puts it into words and reads the answer.
+            settings: How the answer is written; None takes the dialogue's.
+
+        Raises:
+            InputError: If it cannot be asked.
+        """
+        return self.interpreter.prepare(Asked(self.images, question, task, self.messages), settings or self.settings)
+
+    def remember(self, prepared: 'Prepared', generated: 'Generated') -> 'Prediction':
+        """Remember a turn of both sides, and return the answer as its task reads it."""
+        prediction = self.interpreter.read(prepared, generated)
+        self.predictions = [*self.predictions, prediction]
+        return prediction
+
+    def undo(self) -> None:
+        """Forget the last turn of both sides, if there is one."""
+        self.predictions = self.predictions[:-1]
+
+    def clear(self) -> None:
+        """Forget all that was said; the pictures stay."""
+        self.predictions = []
+
+
+class Dialogue(History):
+    """A dialogue; :meth:`~geochat.apis.GeoChatInferencer.chat` begins one.
+
+    What the model computed of the pictures is kept by the engine, so a turn costs its words alone.
+
+    Args:
+        inferencer: Who answers.
+        images: The pictures, as :func:`~geochat.apis.pictures.read_picture` returns them.
+        settings: How answers are written; None takes the inferencer's.
+    """
+
+    def __init__(
+        self,
+        inferencer: 'GeoChatInferencer',
+        images: Sequence[Image.Image],
+        settings: 'GenerationSettings | None' = None,
+    ):
+        super().__init__(inferencer, images, settings)
+        self.inferencer = inferencer
 
     def say(self, question: 'Query', task: str = 'chat', settings: 'GenerationSettings | None' = None) -> 'Prediction':
         """Say something and wait for the answer.
@@ -72,9 +121,7 @@ class Dialogue:
         Once all have come, the last of :attr:`predictions` is the answer. A turn that is given up before is forgotten.
         The question is checked when the first piece is asked for. See :meth:`say`.
         """
-        asked = Asked(self.images, question, task, self.messages)
-        prepared = self.inferencer.prepare(asked, settings or self.settings)
-        yield from self._write(prepared)
+        yield from self._write(self.prepare(question, task, settings))
 
     def _write(self, prepared: 'Prepared') -> Iterator[str]:
         engine = self.inferencer.engine
@@ -86,12 +133,4 @@ class Dialogue:
                     yield piece
         finally:
             engine.cancel(answer)
-        self.predictions.append(self.inferencer.read(prepared, answer.result))
-
-    def undo(self) -> None:
-        """Forget the last turn of both sides, if there is one."""
-        self.predictions = self.predictions[:-1]
-
-    def clear(self) -> None:
-        """Forget all that was said; the pictures stay."""
-        self.predictions = []
+        self.remember(prepared, answer.result)

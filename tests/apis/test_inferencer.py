@@ -14,7 +14,7 @@ from small_parts import small_model
 from small_run import small_run
 
 from geochat.apis import GeoChatInferencer, InputError, PictureError, PictureSettings
-from geochat.apis.inferencer import as_boxes
+from geochat.apis.interpreter import as_boxes
 from geochat.converters.convert import convert
 from geochat.engine import ConfigError
 from geochat.generation import Generated, GenerationSettings

@@ -1,0 +1,223 @@
+"""Questions put into what a model takes, and what it wrote read by their tasks' own rules; who writes is left open."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from PIL import Image
+
+from geochat.apis.errors import InputError
+from geochat.apis.loading import Assistant
+from geochat.apis.pictures import DEFAULT_SETTINGS, Picture, PictureSettings, read_picture
+from geochat.apis.predictions import Prediction
+from geochat.registry import near_misses
+from geochat.structures import IMAGE_PLACEHOLDER, Message, with_pictures
+
+if TYPE_CHECKING:
+    from geochat.generation import Generated, GenerationSettings, Request
+    from geochat.prompts import TaskPrompt
+
+Query = str | Mapping[str, Any]
+"""A question: the words that its task asks for, or the task's own query such as ``{'classes': ['port', 'farm']}``."""
+
+WORDS = ('question', 'phrase')
+"""Keys of queries that a question in words alone fills."""
+
+
+@dataclass(frozen=True, eq=False)
+class Asked:
+    """A question as the user put it.
+
+    Attributes:
+        pictures: Its pictures; boxes lie on the first one.
+        question: The question.
+        task: The task that puts it into words and reads the answer.
+        history: What was said before. The pictures stand before its first words.
+    """
+
+    pictures: tuple[Picture, ...]
+    question: Query
+    task: str = 'chat'
+    history: tuple[Message, ...] = ()
+
+
+@dataclass(frozen=True, eq=False)
+class Prepared:
+    """A question as the model takes it.
+
+    Attributes:
+        task: Name of its task.
+        query: The task's query.
+        prompt: The user's words, without image placeholders.
+        images: Its pictures.
+        request: What the engine is asked.
+    """
+
+    task: str
+    query: Mapping[str, Any]
+    prompt: str
+    images: tuple[Image.Image, ...]
+    request: 'Request'
+
+    @property
+    def image_size(self) -> tuple[int, int] | None:
+        """Width and height in pixels of the first picture; None without one."""
+        return self.images[0].size if self.images else None
+
+
+class Interpreter:
+    """Stands between users and a model: puts questions into what it takes, and reads what it wrote.
+
+    Args:
+        assistant: The model and what belongs to it.
+        settings: How answers are written unless a call says otherwise; None takes the likeliest tokens.
+        pictures: What pictures are taken, and how.
+    """
+
+    def __init__(
+        self,
+        assistant: Assistant,
+        settings: 'GenerationSettings | None' = None,
+        pictures: PictureSettings = DEFAULT_SETTINGS,
+    ):
+        from geochat.generation import GenerationSettings
+
+        self.assistant = assistant
+        self.settings = settings or GenerationSettings()
+        self.pictures = pictures
+
+    @property
+    def tasks(self) -> tuple[str, ...]:
+        """Names of the tasks."""
+        return tuple(self.assistant.task_prompts)
+
+    def prepare(self, asked: Asked, settings: 'GenerationSettings | None' = None) -> Prepared:
+        """Put a question into words, and into what the model takes.
+
+        Raises:
+            InputError: If it cannot be asked.
+        """
+        from geochat.generation import Request
+
+        images = tuple(read_picture(picture, self.pictures) for picture in asked.pictures)
+        size = images[0].size if images else None
+        prompt_of = self._task(asked.task)
+        query = _checked_query(_as_query(asked.question, prompt_of), asked.task, size)
+        try:
+            if size is None:
+                prompt_of.parse('', self.assistant.box_codec, None)
+            prompt = prompt_of.render(query, self.assistant.box_codec, size)
+        except (TypeError, ValueError, AttributeError) as error:
+            reason = f'the task {asked.task!r} needs a picture' if size is None else str(error)
+            raise InputError(reason) from error
+        if IMAGE_PLACEHOLDER in prompt:
+            raise InputError(f'a question cannot have {IMAGE_PLACEHOLDER} in it, which stands for a picture')
+        messages = [*asked.history, Message('user', prompt)]
+        messages[0] = Message('user', with_pictures(messages[0].text, len(images)))
+        sample = self.assistant.processor.prompt_sample(messages, images)
+        return Prepared(asked.task, query, prompt, images, Request.of_sample(sample, settings or self.settings))
+
+    def read(self, prepared: Prepared, generated: 'Generated') -> Prediction:
+        """Read what the model wrote."""
+        from geochat.generation import box_scores, token_ends
+
+        codec = self.assistant.box_codec
+        parsed = self.assistant.task_prompts[prepared.task].parse(generated.text, codec, prepared.image_size)
+        boxes = {}
+        if parsed.boxes is not None:
+            ends = token_ends(generated.ids, self.assistant.processor.tokenizer)
+            labels = parsed.box_labels
+            if not any(labels) and 'phrase' in prepared.query:
+                labels = (prepared.query['phrase'],) * len(labels)
+            scores = box_scores(parsed.grounded.spans, ends, generated.log_probs)
+            boxes = {'boxes': parsed.boxes, 'labels': labels, 'box_scores': scores, 'grounded': parsed.grounded}
+        return Prediction(
+            task=prepared.task,
+            prompt=prepared.prompt,
+            answer=generated.text,
+            text=parsed.text,
+            image=prepared.images[0] if prepared.images else None,
+            malformed=parsed.malformed,
+            tokens=len(generated.ids),
+            log_prob=float(sum(generated.log_probs)),
+            finish=generated.finish,
+            **boxes,
+        )
+
+    def _task(self, name: str) -> 'TaskPrompt':
+        prompts = self.assistant.task_prompts
+        if name not in prompts:
+            near = near_misses(str(name), prompts) or sorted(prompts)
+            raise InputError(f'there is no task {name!r}; there are {", ".join(near)}')
+        return prompts[name]
+
+
+def _as_query(question: Query, prompt: 'TaskPrompt') -> Mapping[str, Any]:
+    """Return the query of a question in words: the key that the task has for them, or ``text``."""
+    if not isinstance(question, str):
+        return question
+    key = next((key for key in WORDS if frozenset({key}) in prompt.forms), 'text')
+    return {key: question}
+
+
+def _checked_query(query: Mapping[str, Any], task: str, size: tuple[int, int] | None) -> dict[str, Any]:
+    """Return a query whose words are there and whose boxes lie on the picture.
+
+    Raises:
+        InputError: If it is no such query.
+    """
+    if not isinstance(query, Mapping):
+        raise InputError(f'a question is words, or a dict of the task {task!r}, not {query!r}')
+    checked = dict(query)
+    for key, value in query.items():
+        if isinstance(value, str) and not value.strip():
+            raise InputError('the question is empty' if key in ('text', *WORDS) else f'{key} is empty')
+        if key in ('classes', 'options'):
+            checked[key] = _checked_names(value, key)
+        if key == 'boxes' and size is not None:
+            checked[key] = as_boxes(value, size)
+    return checked
+
+
+def _checked_names(names: Any, key: str) -> list[str]:
+    is_list = isinstance(names, Sequence) and not isinstance(names, str)
+    if not is_list or not names or not all(isinstance(name, str) and name.strip() for name in names):
+        raise InputError(f'{key} is a list of names, none of them empty, not {names!r}')
+    return list(names)
+
+
+def as_boxes(boxes: Any, image_size: tuple[int, int]) -> np.ndarray:
+    """Return a user's boxes as this project has them.
+
+    Args:
+        boxes: One or several: cx, cy, w, h in pixels and the angle in radians, clockwise on screen; or the left, top,
+            right and bottom edge in pixels.
+        image_size: Width and height in pixels of the picture.
+
+    Returns:
+        float64 array (N, 5).
+
+    Raises:
+        InputError: If they are no boxes, or one lies outside the picture.
+    """
+    try:
+        rows = np.atleast_2d(np.asarray(boxes, dtype=np.float64))
+    except (TypeError, ValueError):
+        rows = np.zeros((0, 0))
+    if rows.ndim != 2 or not len(rows) or rows.shape[1] not in (4, 5) or not np.isfinite(rows).all():
+        raise InputError(
+            f'a box is cx, cy, w, h in pixels and the angle in radians, or left, top, right, bottom; not {boxes!r}'
+        )
+    if rows.shape[1] == 4:
+        low, high = rows[:, :2], rows[:, 2:]
+        rows = np.column_stack([(low + high) / 2, high - low, np.zeros(len(rows))])
+    for row in rows:
+        if (row[2:4] <= 0).any():
+            raise InputError(f'a box has a width and a height above 0, not {row[2]:g} x {row[3]:g}')
+        if (row[:2] < 0).any() or (row[:2] > image_size).any():
+            raise InputError(
+                f'the centre ({row[0]:g}, {row[1]:g}) of a box is outside the picture of '
+                f'{image_size[0]} x {image_size[1]} pixels'
+            )
+    return rows
