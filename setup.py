@@ -47,6 +47,7 @@ EXTRAS = {
         'prometheus-client>=0.20',
         'gradio>=5',
     ],
+    'openai': ['openai>=1.60'],
     'gis': ['rasterio>=1.3', 'pyproj>=3.6'],
     # Compiled for one CUDA and one torch, so these are not in constraints.txt.
     'cuda': ['flash-attn>=2.7', 'bitsandbytes>=0.45', 'liger-kernel>=0.5'],

@@ -83,11 +83,11 @@ def build_model() -> Any:
         'image_transform': {'type': 'PadResizeNormalize', 'size': IMAGE_SIZE, **colors},
     }
     return Assistant(
-        NAME,
-        GeoChat(**PARTS).eval(),
-        TRANSFORMS.build(processor),
-        BOX_CODECS.build({'type': 'GeoChatBoxCodec'}),
-        {'refer': TASK_PROMPT_TEMPLATES.build({'type': 'ReferPrompt'})},
+        name=NAME,
+        model=GeoChat(**PARTS).eval(),
+        processor=TRANSFORMS.build(processor),
+        box_codec=BOX_CODECS.build({'type': 'GeoChatBoxCodec'}),
+        task_prompts={'refer': TASK_PROMPT_TEMPLATES.build({'type': 'ReferPrompt'})},
     )
 
 

@@ -1,6 +1,6 @@
 """Every registry of GeoChat: where a part is found by its name, and what the name's owner must be.
 
-The six families at the top are root registries of this project: MMEngine has no counterpart. Those below are children
+The seven families at the top are root registries of this project: MMEngine has no counterpart. Those below are children
 of MMEngine's own, so that everything of OpenMMLab can be used here and everything here can be used there.
 """
 
@@ -188,6 +188,9 @@ LLMS = Registry('LLM', locations=('geochat.models.llms',))
 TASK_PROMPT_TEMPLATES = Registry('task prompt template', locations=('geochat.prompts',))
 BOX_CODECS = Registry('box codec', locations=('geochat.box_codecs',))
 CHAT_TEMPLATES = Registry('chat template', locations=('geochat.prompts',))
+
+# Who writes answers instead of the engine in this process.
+BACKENDS = Registry('back end', locations=('geochat.generation.openai_backend',))
 
 # Whole models and data preprocessors.
 MODELS = Registry('model', parent=mmengine_registry.MODELS, locations=('geochat.models',))

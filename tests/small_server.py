@@ -40,11 +40,11 @@ def small_served_model() -> Assistant:
         head *= 5
         head[3:259] = 0  # single bytes: a text of them is damaged, and may be damaged otherwise when it is streamed
     return Assistant(
-        NAME,
-        model,
-        TRANSFORMS.build(processor),
-        BOX_CODECS.build({'type': 'GeoChatBoxCodec'}),
-        {'refer': TASK_PROMPT_TEMPLATES.build({'type': 'ReferPrompt'})},
+        name=NAME,
+        model=model,
+        processor=TRANSFORMS.build(processor),
+        box_codec=BOX_CODECS.build({'type': 'GeoChatBoxCodec'}),
+        task_prompts={'refer': TASK_PROMPT_TEMPLATES.build({'type': 'ReferPrompt'})},
     )
 
 

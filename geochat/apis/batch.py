@@ -120,7 +120,7 @@ class AnswerFile:
 
     Args:
         path: The file.
-        origin: What the answers depend on beside the questions: weights and settings.
+        origin: What the answers depend on beside the questions: weights, or server and model; and settings.
 
     Raises:
         InputError: If the file is there already and is not of the same origin.
@@ -208,14 +208,13 @@ def answer_file(
         FileNotFoundError: If there is no such file of questions.
         InputError: If a row of it is not a question, or ``out`` holds something else.
         geochat.engine.files.WriteError: If the answers cannot be written.
+        geochat.generation.BackendError: If the back end fails; the answers so far are in the file.
     """
-    from geochat.engine.run_card import weights_digest
-
     rows, out = read_questions(questions), Path(out)
     if out.resolve() == Path(questions).resolve():
         raise InputError('the answers would be written over the questions: name another file')
     origin = {
-        'weights': weights_digest(inferencer.assistant.model),
+        **inferencer.backend.origin,
         'settings': json.loads(json.dumps(dataclasses.asdict(inferencer.settings))),
     }
     answers = AnswerFile(out, origin)

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from geochat.apis.inferencer import GeoChatInferencer
     from geochat.apis.interpreter import Prepared, Query
     from geochat.apis.predictions import Prediction
-    from geochat.generation import Generated, GenerationSettings
+    from geochat.generation import GenerationSettings, Written
 
 
 class History:
@@ -63,9 +63,9 @@ class History:
         """
         return self.interpreter.prepare(Asked(self.images, question, task, self.messages), settings or self.settings)
 
-    def remember(self, prepared: 'Prepared', generated: 'Generated') -> 'Prediction':
+    def remember(self, prepared: 'Prepared', written: 'Written') -> 'Prediction':
         """Remember a turn of both sides, and return the answer as its task reads it."""
-        prediction = self.interpreter.read(prepared, generated)
+        prediction = self.interpreter.read(prepared, written)
         self.predictions = [*self.predictions, prediction]
         return prediction
 
@@ -81,7 +81,7 @@ class History:
 class Dialogue(History):
     """A dialogue; :meth:`~geochat.apis.GeoChatInferencer.chat` begins one.
 
-    What the model computed of the pictures is kept by the engine, so a turn costs its words alone.
+    What the model computed of the pictures is kept by the built-in engine, so a turn costs its words alone.
 
     Args:
         inferencer: Who answers.
@@ -124,13 +124,13 @@ class Dialogue(History):
         yield from self._write(self.prepare(question, task, settings))
 
     def _write(self, prepared: 'Prepared') -> Iterator[str]:
-        engine = self.inferencer.engine
-        answer = self.inferencer.submit(prepared)
+        backend = self.inferencer.backend
+        answer = self.inferencer.submit(prepared, streamed=True)
         try:
             while answer.finish is None:
-                engine.step()
+                backend.step()
                 if piece := answer.take_text():
                     yield piece
         finally:
-            engine.cancel(answer)
-        self.remember(prepared, answer.result)
+            backend.cancel(answer)
+        self.remember(prepared, self.inferencer.result(answer))

@@ -8,7 +8,7 @@ from PIL import Image
 
 from geochat.apis.errors import InputError
 from geochat.apis.interpreter import Asked, Interpreter, Prepared, Query
-from geochat.apis.loading import Assistant, load_assistant
+from geochat.apis.loading import Assistant, Conventions, load_assistant, load_conventions
 from geochat.apis.pictures import DEFAULT_SETTINGS, Picture, PictureSettings, read_picture
 from geochat.apis.predictions import Prediction
 
@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     import numpy as np
 
     from geochat.apis.dialogue import Dialogue
-    from geochat.generation import AnswerInProgress, GenerationSettings
+    from geochat.generation import Backend, GenerationSettings, Written
+    from geochat.generation.backend import Writing
 
 
 class GeoChatInferencer(Interpreter):
@@ -27,7 +28,8 @@ class GeoChatInferencer(Interpreter):
 
     Args:
         model: A model folder (ours, of the original GeoChat or LLaVA, or of Hugging Face's LLaVA), the work directory
-            of a run, a config, or a loaded :class:`~geochat.apis.loading.Assistant`.
+            of a run, a config, or a loaded :class:`~geochat.apis.loading.Assistant`. With a ``backend``, only its box
+            language and tasks are read; None takes GeoChat's.
         checkpoint: The weights, for a config.
         cfg_options: Changes of the config: a dict of dotted keys, or ``KEY=VALUE`` texts.
         device: Such as ``'cuda:1'``; None takes a GPU if there is one.
@@ -36,16 +38,24 @@ class GeoChatInferencer(Interpreter):
         prefix_memory_mb: Most memory, in 2**20 bytes, for what is kept of pictures; None takes the engine's default.
         settings: How answers are written unless a call says otherwise; None takes the likeliest tokens.
         pictures: What pictures are taken, and how.
+        backend: Who writes the answers instead of the engine in this process: a
+            :class:`~geochat.generation.Backend`, or the settings of one, such as ``{'type': 'openai', 'base_url':
+            'http://127.0.0.1:8000/v1'}``.
+
+    Attributes:
+        assistant: Box language, tasks and, without a ``backend``, the model.
+        backend: Who writes the answers.
 
     Raises:
         FileNotFoundError: If there is no such folder or file, or the folder has no tokenizer.
-        geochat.engine.ConfigError: If a config comes without weights, the folder is of another kind, or there is no
-            such device or dtype.
+        geochat.engine.ConfigError: If a config comes without weights, the folder is of another kind, there is no such
+            device or dtype, or a setting of the engine comes with another back end.
+        InputError: If the back end cannot write answers as ``settings`` say.
     """
 
     def __init__(
         self,
-        model: str | Path | Assistant,
+        model: str | Path | Conventions | None = None,
         checkpoint: str | Path | None = None,
         cfg_options: Sequence[str] | Mapping[str, Any] = (),
         device: str | None = None,
@@ -54,14 +64,23 @@ class GeoChatInferencer(Interpreter):
         prefix_memory_mb: float | None = None,
         settings: 'GenerationSettings | None' = None,
         pictures: PictureSettings = DEFAULT_SETTINGS,
+        backend: 'Backend | Mapping[str, Any] | None' = None,
     ):
-        from geochat.generation import GenerationEngine
-
-        loaded = isinstance(model, Assistant)
-        assistant = model if loaded else load_assistant(model, checkpoint, cfg_options, device, dtype)
-        super().__init__(assistant, settings, pictures)
-        memory = {} if prefix_memory_mb is None else {'prefix_memory_mb': prefix_memory_mb}
-        self.engine = GenerationEngine(assistant.model, batch_size, box_codec=assistant.box_codec, **memory)
+        if backend is not None:
+            _refuse_engine_settings(
+                checkpoint=checkpoint, device=device, dtype=dtype, prefix_memory_mb=prefix_memory_mb
+            )
+            assistant = model if isinstance(model, Conventions) else load_conventions(model, cfg_options)
+            self.backend = build_backend(backend, batch_size)
+        else:
+            loaded = isinstance(model, Assistant)
+            assistant = model if loaded else load_assistant(model, checkpoint, cfg_options, device, dtype)
+            self.backend = _engine(assistant, batch_size, prefix_memory_mb)
+        super().__init__(assistant, self.backend.processor, settings, pictures)
+        try:
+            self.backend.check(self.settings)
+        except ValueError as error:
+            raise InputError(str(error)) from error
 
     def __call__(
         self,
@@ -154,12 +173,15 @@ class GeoChatInferencer(Interpreter):
         """Answer questions as they come; those behind each other about one picture share the work on it.
 
         Args:
-            questions: Questions, taken only as far as there is work for the engine; an error is passed through.
+            questions: Questions, taken only as far as there is room for their answers; an error is passed through.
 
         Yields:
             The number of a question and its answer, or why it cannot be asked, in the order in which they are done.
+
+        Raises:
+            geochat.generation.BackendError: If the back end fails. The answers it has written by then have come.
         """
-        open_questions: dict[AnswerInProgress, tuple[int, Prepared]] = {}
+        open_questions: dict[Writing, tuple[int, Prepared]] = {}
         try:
             for number, prepared in enumerate(questions):
                 if isinstance(prepared, InputError):
@@ -169,32 +191,52 @@ class GeoChatInferencer(Interpreter):
                     open_questions[self.submit(prepared)] = number, prepared
                 except InputError as error:
                     yield number, error
-                while len(open_questions) >= 2 * self.engine.batch_size:
+                while len(open_questions) >= 2 * self.backend.batch_size:
                     yield from self._done(open_questions)
             while open_questions:
                 yield from self._done(open_questions)
         finally:
             for answer in open_questions:
-                self.engine.cancel(answer)
+                self.backend.cancel(answer)
 
-    def submit(self, prepared: Prepared) -> 'AnswerInProgress':
-        """Hand a question to the engine.
+    def submit(self, prepared: Prepared, streamed: bool = False) -> 'Writing':
+        """Hand a question to the back end.
+
+        Args:
+            prepared: The question.
+            streamed: True if the text of its answer will be taken piece by piece.
 
         Raises:
-            InputError: If it is longer than the model's context, or its settings do not fit the engine's.
+            InputError: If it is longer than the model's context, or its settings do not fit the back end's.
         """
         try:
-            return self.engine.submit(prepared.request)
+            return self.backend.submit(prepared.sample, prepared.settings, streamed)
         except ValueError as error:
             raise InputError(str(error)) from error
 
-    def _done(self, open_questions: dict['AnswerInProgress', tuple[int, Prepared]]) -> Iterator[tuple[int, Prediction]]:
-        """Write the next tokens, and yield the answers that have ended."""
-        if not self.engine.idle:
-            self.engine.step()
+    def result(self, answer: 'Writing') -> 'Written':
+        """Return an answer that has ended.
+
+        Raises:
+            InputError: If it turned out that the question cannot be asked.
+        """
+        try:
+            return self.backend.result(answer)
+        except ValueError as error:
+            raise InputError(str(error)) from error
+
+    def _done(
+        self, open_questions: dict['Writing', tuple[int, Prepared]]
+    ) -> Iterator[tuple[int, Prediction | InputError]]:
+        """Let the answers be written on, and yield those that have ended."""
+        if all(answer.finish is None for answer in open_questions):
+            self.backend.step()
         for answer in [answer for answer in open_questions if answer.finish is not None]:
             number, prepared = open_questions.pop(answer)
-            yield number, self.read(prepared, answer.result)
+            try:
+                yield number, self.read(prepared, self.result(answer))
+            except InputError as error:
+                yield number, error
 
     def _one(self, image: Picture, question: Query, task: str, settings: 'GenerationSettings | None') -> Prediction:
         return self(image, question, task, settings)[0]
@@ -203,6 +245,39 @@ class GeoChatInferencer(Interpreter):
         if id(picture) not in read:
             read[id(picture)] = read_picture(picture, self.pictures)
         return read[id(picture)]
+
+
+def build_backend(backend: 'Backend | Mapping[str, Any]', batch_size: int) -> 'Backend':
+    """Return a back end, built if its settings are given.
+
+    Raises:
+        geochat.engine.ConfigError: If there is no such back end, or it does not take a setting.
+    """
+    from geochat.engine import ConfigError
+    from geochat.engine.config import build_part
+    from geochat.registry import BACKENDS
+
+    if not isinstance(backend, Mapping):
+        return backend
+    try:
+        return build_part(BACKENDS, {'batch_size': batch_size, **backend}, 'backend')
+    except (KeyError, TypeError) as error:
+        raise ConfigError(f'backend: {error.args[0]}') from error
+
+
+def _refuse_engine_settings(**settings: Any) -> None:
+    from geochat.engine import ConfigError
+
+    for name, value in settings.items():
+        if value is not None:
+            raise ConfigError(f'{name} is a setting of the built-in engine: leave it out, or leave the backend out')
+
+
+def _engine(assistant: Assistant, batch_size: int, prefix_memory_mb: float | None) -> 'Backend':
+    from geochat.generation import EngineBackend
+
+    memory = {} if prefix_memory_mb is None else {'prefix_memory_mb': prefix_memory_mb}
+    return EngineBackend(assistant.model, assistant.processor, assistant.box_codec, batch_size, **memory)
 
 
 def _as_pictures(pictures: Picture | Sequence[Picture] | None) -> Sequence[Picture]:

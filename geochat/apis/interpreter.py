@@ -8,14 +8,15 @@ import numpy as np
 from PIL import Image
 
 from geochat.apis.errors import InputError
-from geochat.apis.loading import Assistant
+from geochat.apis.loading import Conventions
 from geochat.apis.pictures import DEFAULT_SETTINGS, Picture, PictureSettings, read_picture
 from geochat.apis.predictions import Prediction
 from geochat.registry import near_misses
 from geochat.structures import IMAGE_PLACEHOLDER, Message, with_pictures
 
 if TYPE_CHECKING:
-    from geochat.generation import Generated, GenerationSettings, Request
+    from geochat.generation import GenerationSettings, Written
+    from geochat.generation.backend import Processor, Sample
     from geochat.prompts import TaskPrompt
 
 Query = str | Mapping[str, Any]
@@ -51,14 +52,16 @@ class Prepared:
         query: The task's query.
         prompt: The user's words, without image placeholders.
         images: Its pictures.
-        request: What the engine is asked.
+        sample: What the processor has made of the dialogue and its pictures.
+        settings: How the answer is to be written.
     """
 
     task: str
     query: Mapping[str, Any]
     prompt: str
     images: tuple[Image.Image, ...]
-    request: 'Request'
+    sample: 'Sample'
+    settings: 'GenerationSettings'
 
     @property
     def image_size(self) -> tuple[int, int] | None:
@@ -70,20 +73,22 @@ class Interpreter:
     """Stands between users and a model: puts questions into what it takes, and reads what it wrote.
 
     Args:
-        assistant: The model and what belongs to it.
+        assistant: The model's box language and tasks.
+        processor: Prepares what the model is asked.
         settings: How answers are written unless a call says otherwise; None takes the likeliest tokens.
         pictures: What pictures are taken, and how.
     """
 
     def __init__(
         self,
-        assistant: Assistant,
+        assistant: Conventions,
+        processor: 'Processor',
         settings: 'GenerationSettings | None' = None,
         pictures: PictureSettings = DEFAULT_SETTINGS,
     ):
         from geochat.generation import GenerationSettings
 
-        self.assistant = assistant
+        self.assistant, self.processor = assistant, processor
         self.settings = settings or GenerationSettings()
         self.pictures = pictures
 
@@ -98,8 +103,6 @@ class Interpreter:
         Raises:
             InputError: If it cannot be asked.
         """
-        from geochat.generation import Request
-
         images = tuple(read_picture(picture, self.pictures) for picture in asked.pictures)
         size = images[0].size if images else None
         prompt_of = self._task(asked.task)
@@ -115,33 +118,30 @@ class Interpreter:
             raise InputError(f'a question cannot have {IMAGE_PLACEHOLDER} in it, which stands for a picture')
         messages = [*asked.history, Message('user', prompt)]
         messages[0] = Message('user', with_pictures(messages[0].text, len(images)))
-        sample = self.assistant.processor.prompt_sample(messages, images)
-        return Prepared(asked.task, query, prompt, images, Request.of_sample(sample, settings or self.settings))
+        sample = self.processor.prompt_sample(messages, images)
+        return Prepared(asked.task, query, prompt, images, sample, settings or self.settings)
 
-    def read(self, prepared: Prepared, generated: 'Generated') -> Prediction:
+    def read(self, prepared: Prepared, written: 'Written') -> Prediction:
         """Read what the model wrote."""
-        from geochat.generation import box_scores, token_ends
-
         codec = self.assistant.box_codec
-        parsed = self.assistant.task_prompts[prepared.task].parse(generated.text, codec, prepared.image_size)
+        parsed = self.assistant.task_prompts[prepared.task].parse(written.text, codec, prepared.image_size)
         boxes = {}
         if parsed.boxes is not None:
-            ends = token_ends(generated.ids, self.assistant.processor.tokenizer)
             labels = parsed.box_labels
             if not any(labels) and 'phrase' in prepared.query:
                 labels = (prepared.query['phrase'],) * len(labels)
-            scores = box_scores(parsed.grounded.spans, ends, generated.log_probs)
+            scores = written.box_scores(parsed.grounded.spans)
             boxes = {'boxes': parsed.boxes, 'labels': labels, 'box_scores': scores, 'grounded': parsed.grounded}
         return Prediction(
             task=prepared.task,
             prompt=prepared.prompt,
-            answer=generated.text,
+            answer=written.text,
             text=parsed.text,
             image=prepared.images[0] if prepared.images else None,
             malformed=parsed.malformed,
-            tokens=len(generated.ids),
-            log_prob=float(sum(generated.log_probs)),
-            finish=generated.finish,
+            tokens=written.tokens,
+            log_prob=written.log_prob,
+            finish=written.finish,
             **boxes,
         )
 

@@ -22,23 +22,32 @@ FOLDER_OF_A_RUN = 'model'
 """Where in its work directory a run leaves its model folder."""
 
 
-@dataclass(frozen=True)
-class Assistant:
-    """A model and what belongs to it.
+@dataclass(frozen=True, kw_only=True)
+class Conventions:
+    """How a model is asked, and its answers are read.
 
     Attributes:
-        name: Name of the folder or config that it was loaded from.
-        model: The model, in evaluation mode.
-        processor: Prepares dialogues and pictures.
-        box_codec: Its box language.
+        name: Name of the folder or config that says so.
+        box_codec: The model's box language.
         task_prompts: Its task prompt templates by task; GeoChat's for those that its own folder does not name.
     """
 
     name: str
-    model: 'GeoChat'
-    processor: 'SampleProcessor'
     box_codec: 'BoxCodec'
     task_prompts: Mapping[str, 'TaskPrompt']
+
+
+@dataclass(frozen=True, kw_only=True)
+class Assistant(Conventions):
+    """A model and what belongs to it.
+
+    Attributes:
+        model: The model, in evaluation mode.
+        processor: Prepares dialogues and pictures.
+    """
+
+    model: 'GeoChat'
+    processor: 'SampleProcessor'
 
 
 def load_assistant(
@@ -67,40 +76,78 @@ def load_assistant(
     """
     import torch
 
-    from geochat.engine import ConfigError, link_parts, load_config
-    from geochat.registry import BOX_CODECS, TASK_PROMPT_TEMPLATES, TRANSFORMS
+    from geochat.engine import ConfigError, link_parts
+    from geochat.registry import TRANSFORMS
 
     place = Path(source)
     is_folder = place.is_dir()
-    if is_folder and (checkpoint is not None or cfg_options):
-        raise ConfigError(f'{str(source)!r} is a folder: a checkpoint and changes belong to a config')
-    if not is_folder and not place.exists() and place.suffix not in ('.py', '.json', '.yaml', '.yml'):
-        raise FileNotFoundError(f'there is no model folder and no config {str(source)!r}')
+    parts = _parts(place, cfg_options, checkpoint)
     if not is_folder and checkpoint is None:
         raise ConfigError(f'{str(source)!r} is a config: name its weights too, or a model folder alone')
-    parts = _folder_parts(_model_folder(place)) if is_folder else load_config(place, cfg_options).to_dict()
     device = device or ('cuda' if torch.cuda.is_available() else 'cpu')
     _check_device(device)
     if dtype not in (None, *DTYPES):
         raise ConfigError(f'dtype is one of {", ".join(DTYPES)}, not {dtype!r}')
-    tasks = load_config(TASKS).to_dict()
-    linked = link_parts(
-        {
-            'box_codec': tasks['box_codec'],
-            **parts,
-            'task_prompts': {**tasks['task_prompts'], **parts.get('task_prompts', {})},
-            'benchmarks': {},  # whose loop is handed the processor
-        }
-    )
+    linked = link_parts({**_with_tasks(parts), 'benchmarks': {}})  # whose loop is handed the processor
     processor = TRANSFORMS.build(linked['test_cfg']['processor'])  # first: a missing tokenizer is known at once
     model = load_model(_model_folder(place)) if is_folder else _build(parts, _model_folder(Path(checkpoint)))
     return Assistant(
-        place.resolve().name if is_folder else place.stem,
-        model.to(device, None if dtype is None else getattr(torch, dtype)).eval(),
-        processor,
-        BOX_CODECS.build(linked['box_codec']),
-        {name: TASK_PROMPT_TEMPLATES.build(settings) for name, settings in linked['task_prompts'].items()},
+        model=model.to(device, None if dtype is None else getattr(torch, dtype)).eval(),
+        processor=processor,
+        **_conventions(linked, _name(place)),
     )
+
+
+def load_conventions(
+    source: str | Path | None = None, cfg_options: Sequence[str] | Mapping[str, Any] = ()
+) -> Conventions:
+    """Read how a model is asked, without the model.
+
+    Args:
+        source: A model folder, the work directory of a run, or a config file; None takes GeoChat's tasks and boxes.
+        cfg_options: Changes of the config.
+
+    Raises:
+        FileNotFoundError: If there is no such folder or file.
+        geochat.engine.ConfigError: If the folder is of another kind.
+    """
+    place = TASKS if source is None else Path(source)
+    return Conventions(**_conventions(_with_tasks(_parts(place, cfg_options)), _name(place)))
+
+
+def _parts(
+    place: Path, cfg_options: Sequence[str] | Mapping[str, Any], checkpoint: str | Path | None = None
+) -> dict[str, Any]:
+    """Return what a folder or a config says of the parts."""
+    from geochat.engine import ConfigError, load_config
+
+    if place.is_dir():
+        if cfg_options or checkpoint is not None:
+            raise ConfigError(f'{str(place)!r} is a folder: a checkpoint and changes belong to a config')
+        return _folder_parts(_model_folder(place))
+    if not place.exists() and place.suffix not in ('.py', '.json', '.yaml', '.yml'):
+        raise FileNotFoundError(f'there is no model folder and no config {str(place)!r}')
+    return load_config(place, cfg_options).to_dict()
+
+
+def _with_tasks(parts: Mapping[str, Any]) -> dict[str, Any]:
+    """Put GeoChat's tasks and box language where the parts name none."""
+    from geochat.engine import load_config
+
+    tasks = load_config(TASKS).to_dict()
+    prompts = {**tasks['task_prompts'], **parts.get('task_prompts', {})}
+    return {'box_codec': tasks['box_codec'], **parts, 'task_prompts': prompts}
+
+
+def _conventions(parts: Mapping[str, Any], name: str) -> dict[str, Any]:
+    from geochat.registry import BOX_CODECS, TASK_PROMPT_TEMPLATES
+
+    prompts = {task: TASK_PROMPT_TEMPLATES.build(settings) for task, settings in parts['task_prompts'].items()}
+    return {'name': name, 'box_codec': BOX_CODECS.build(parts['box_codec']), 'task_prompts': prompts}
+
+
+def _name(place: Path) -> str:
+    return place.resolve().name if place.is_dir() else place.stem
 
 
 def _model_folder(place: Path) -> Path:

@@ -25,10 +25,11 @@ class Prediction:
             on screen.
         labels: The phrase or class that each box belongs to; empty for a box without one.
         box_scores: Confidence of each box in [0, 1]: the product of the probabilities of the tokens it was read from.
+            None if the back end does not tell them.
         grounded: The box codec's reading; None for tasks whose answers have no boxes.
         malformed: True if the answer is not of the form that the task asks for.
-        tokens: How many tokens the model wrote.
-        log_prob: Sum of their natural log-probabilities.
+        tokens: How many tokens the model wrote; None if the back end does not tell.
+        log_prob: Sum of their natural log-probabilities; None if the back end does not tell them.
         finish: Why the answer ended; see :class:`geochat.generation.Generated`.
     """
 
@@ -39,16 +40,21 @@ class Prediction:
     image: Image.Image | None = None
     boxes: np.ndarray = field(default_factory=lambda: np.zeros((0, 5)))
     labels: tuple[str, ...] = ()
-    box_scores: tuple[float, ...] = ()
+    box_scores: tuple[float, ...] | None = ()
     grounded: GroundedText | None = None
     malformed: bool = False
-    tokens: int = 0
-    log_prob: float = 0.0
+    tokens: int | None = 0
+    log_prob: float | None = 0.0
     finish: str = 'end'
 
     @property
-    def confidence(self) -> float:
-        """Geometric mean of the probabilities of the answer's tokens, in [0, 1]; 0 if there are none."""
+    def confidence(self) -> float | None:
+        """Geometric mean of the probabilities of the answer's tokens, in [0, 1]; 0 if there are none.
+
+        None if the back end does not tell the probabilities.
+        """
+        if self.log_prob is None or self.tokens is None:
+            return None
         return math.exp(self.log_prob / self.tokens) if self.tokens else 0.0
 
     @property
@@ -81,8 +87,8 @@ class Prediction:
             'image_size': None if self.image is None else list(self.image.size),
             'malformed': self.malformed,
             'tokens': self.tokens,
-            'log_prob': round(self.log_prob, 4),
-            'confidence': round(self.confidence, 6),
+            'log_prob': _rounded(self.log_prob, 4),
+            'confidence': _rounded(self.confidence, 6),
             'finish': self.finish,
         }
         if self.grounded is not None:
@@ -90,7 +96,11 @@ class Prediction:
                 'boxes': self.boxes.round(4).tolist(),
                 'polygons': self.polygons.round(3).tolist(),
                 'labels': list(self.labels),
-                'box_scores': [round(score, 6) for score in self.box_scores],
+                'box_scores': None if self.box_scores is None else [round(score, 6) for score in self.box_scores],
                 'diagnostics': [diagnostic.code for diagnostic in self.grounded.diagnostics],
             }
         return content
+
+
+def _rounded(value: float | None, digits: int) -> float | None:
+    return None if value is None else round(value, digits)

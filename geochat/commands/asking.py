@@ -2,7 +2,7 @@
 
 import argparse
 import os
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from geochat.command_line import add_config_options
 
@@ -21,12 +21,13 @@ def add_model_arguments(parser: argparse.ArgumentParser) -> None:
         default=os.environ.get(MODEL_VARIABLE),
         metavar='PATH',
         help="model folder (ours, an original GeoChat's, a LLaVA's), a run's work directory, or a config; "
-        f'{MODEL_VARIABLE} if not given',
+        f'{MODEL_VARIABLE} if not given. With --backend only its box language and tasks are read; it may be left out',
     )
     model.add_argument('--checkpoint', metavar='PATH', help='the weights, if the model is a config')
     model.add_argument('--device', help='such as cuda:1; a GPU if there is one')
     model.add_argument('--dtype', choices=['float32', 'bfloat16', 'float16'], help="of the weights; the folder's own")
     add_config_options(parser)
+    add_backend_arguments(parser.add_argument_group('server'))
     answers = parser.add_argument_group('answers')
     answers.add_argument('--max-new-tokens', type=int, default=256, metavar='N', help='most tokens of an answer (256)')
     answers.add_argument('--temperature', type=float, default=0.0, metavar='T', help='0, the likeliest words, or more')
@@ -43,15 +44,50 @@ def add_model_arguments(parser: argparse.ArgumentParser) -> None:
     pictures.add_argument('--allow-urls', action='store_true', help='fetch pictures from http and https addresses')
 
 
+def add_backend_arguments(parser: Any, backends: Any = None) -> None:
+    """Add who writes the answers instead of the model here.
+
+    Args:
+        parser: The parser or group.
+        backends: The group that ``--backend`` itself belongs to, if it is another.
+    """
+    (backends or parser).add_argument(
+        '--backend',
+        choices=['openai'],
+        help="who writes the answers instead of a model here: a server that speaks OpenAI's API (vLLM, SGLang, "
+        'geochat serve)',
+    )
+    parser.add_argument('--base-url', metavar='URL', help='of the server: http://127.0.0.1:8000/v1')
+    parser.add_argument(
+        '--served-model', metavar='NAME', help='what the server calls the model; the only one that it has, if not given'
+    )
+
+
+def backend_settings(args: argparse.Namespace) -> dict[str, Any] | None:
+    """Return the settings of the back end that the arguments name; None for the built-in engine.
+
+    Raises:
+        geochat.engine.ConfigError: If it lacks an address, or there is an address without it.
+    """
+    from geochat.engine import ConfigError
+
+    if bool(args.backend) != bool(args.base_url):
+        raise ConfigError('a server is named by --backend openai and --base-url URL together')
+    if args.served_model and not args.backend:
+        raise ConfigError('--served-model is the name of a model of --backend')
+    return args.backend and {'type': args.backend, 'base_url': args.base_url, 'model': args.served_model}
+
+
 def build_inferencer(args: argparse.Namespace, batch_size: int | None = None) -> 'GeoChatInferencer':
-    """Load the model that the arguments name.
+    """Load the model that the arguments name, or make ready to ask the server that they name.
 
     Raises:
         geochat.engine.ConfigError: If none is named, or an argument is out of its range.
     """
     from geochat.engine import ConfigError
 
-    if not args.model:
+    backend = backend_settings(args)
+    if not args.model and backend is None:
         raise ConfigError(f'name the model by --model PATH, or by the environment variable {MODEL_VARIABLE}')
     from geochat.apis import GeoChatInferencer
     from geochat.generation import GenerationSettings
@@ -69,13 +105,14 @@ def build_inferencer(args: argparse.Namespace, batch_size: int | None = None) ->
     except ValueError as error:
         raise ConfigError(str(error)) from error
     return GeoChatInferencer(
-        args.model,
+        args.model or None,
         args.checkpoint,
         args.cfg_options,
         device=args.device,
         dtype=args.dtype,
         settings=settings,
         pictures=pictures,
+        backend=backend,
         **({} if batch_size is None else {'batch_size': batch_size}),
     )
 

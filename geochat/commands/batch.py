@@ -15,7 +15,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('questions', help='JSON lines with "image", and "text", "question", "phrase", ...')
     parser.add_argument('--out', required=True, metavar='FILE', help='where the answers are written, a line each')
     parser.add_argument('--images', default='.', metavar='DIR', help='folder that names of pictures are relative to')
-    parser.add_argument('--batch-size', type=int, default=32, metavar='N', help='answers written at a time (32)')
+    parser.add_argument(
+        '--batch-size',
+        type=int,
+        default=32,
+        metavar='N',
+        help='answers written or asked of a server at a time (32)',
+    )
     add_model_arguments(parser)
 
 

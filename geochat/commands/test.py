@@ -4,6 +4,7 @@ import argparse
 import sys
 
 from geochat.command_line import add_run_arguments, choose_accelerator
+from geochat.commands.asking import add_backend_arguments, backend_settings
 
 DESCRIPTION = 'Run the benchmarks of a config. With --predictions nothing is written without --work-dir.'
 
@@ -19,6 +20,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     what.add_argument(
         '--list-benchmarks', action='store_true', help='print the benchmarks of the config, and whether they are here'
     )
+    add_backend_arguments(parser.add_argument_group('server'), what)
     parser.add_argument(
         '--benchmarks',
         nargs='+',
@@ -44,6 +46,8 @@ def test(args: argparse.Namespace) -> None:
     from geochat.engine.distributed import close_process_group
 
     options = parse_options(args.cfg_options)
+    if backend := backend_settings(args):
+        options['test_cfg.backend'] = {key: value for key, value in backend.items() if value is not None}
     if args.benchmarks:
         options['test_cfg.names'] = chosen_names(args)
     runner = build_runner(

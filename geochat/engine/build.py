@@ -73,6 +73,8 @@ def build_runner(
         _turn_on_amp(cfg)
     if cfg.get('strategy') and cfg.get('test_after_training'):
         raise ConfigError('test_after_training does not work with a strategy: test the model with tools/test.py')
+    if training and cfg.get('test_after_training') and cfg.test_cfg.get('backend'):
+        raise ConfigError('test_after_training tests the model that was trained: leave test_cfg.backend out')
     if training:
         check_training(cfg)
     check_parts(cfg)

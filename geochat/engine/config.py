@@ -68,6 +68,7 @@ REGISTRY_OF_KEY: dict[str, Registry] = {
     **dict.fromkeys(('default_hooks', 'custom_hooks'), registries.HOOKS),
     **dict.fromkeys(('train_cfg', 'val_cfg', 'test_cfg'), registries.LOOPS),
     'strategy': registries.STRATEGIES,
+    'backend': registries.BACKENDS,
     'visualizer': registries.VISUALIZERS,
     'vis_backends': registries.VISBACKENDS,
     'optim_wrapper': registries.OPTIM_WRAPPERS,

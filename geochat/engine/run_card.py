@@ -8,7 +8,6 @@ import os
 import platform
 import shutil
 from collections.abc import Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,8 +16,6 @@ import geochat
 from geochat.engine.files import replace_text
 
 if TYPE_CHECKING:
-    import torch
-
     from geochat.engine.benchmark import Benchmark
 
 CARD = 'run_card.json'
@@ -60,21 +57,6 @@ def code_digest() -> str:
     root = Path(geochat.__file__).parent
     sources = sorted(path for path in root.rglob('*.py') if 'configs' not in path.parts)
     return _hash_blocks(part for path in sources for part in (str(path.relative_to(root)).encode(), path.read_bytes()))
-
-
-def weights_digest(model: 'torch.nn.Module') -> str:
-    """Return the SHA-256 of a model's weights as they are in memory, whatever files they came from."""
-    import torch
-
-    def of_tensor(item: tuple[str, 'torch.Tensor']) -> str:
-        name, tensor = item
-        flat = tensor.detach().reshape(-1).cpu().contiguous()
-        content = hashlib.sha256(flat.view(torch.uint8).numpy()).hexdigest()
-        return f'{name} {tuple(tensor.shape)} {tensor.dtype} {content}'
-
-    weights = {name: value for name, value in model.state_dict().items() if isinstance(value, torch.Tensor)}
-    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:  # hashing lets go of Python's lock
-        return digest(sorted(pool.map(of_tensor, weights.items())))
 
 
 def describe_machine() -> dict[str, Any]:
@@ -149,14 +131,18 @@ MODEL_KEYS = ('vision_encoder', 'projector', 'llm', 'box_codec', 'model', 'max_l
 """What of a config decides how a model is asked and answers, in every benchmark."""
 
 
-def add_origins(card: Card) -> None:
+def add_origins(card: Card, backend: Mapping[str, str]) -> None:
     """Write into a card what the answers depend on: ``origins`` of the model and of each benchmark, as hashes.
 
     Answers of another run can be taken over if these are the same.
+
+    Args:
+        card: The card.
+        backend: What they depend on of who writes them: its ``origin``.
     """
     config = card['config']
     card['origins'] = {
-        'weights': card['weights']['sha256'],
+        **backend,
         'config of the model': digest({key: config.get(key) for key in MODEL_KEYS}),
     }
     for name, entry in card['benchmarks'].items():

@@ -72,13 +72,20 @@ class GeoChatRunner(_GeoChatRunner, Runner):
         super().setup_env(env_cfg)
 
     def build_model(self, model: nn.Module | dict[str, Any]) -> nn.Module:
-        """Build the model and load its weights; see :meth:`mmengine.runner.Runner.build_model`."""
+        """Build the model and load its weights; see :meth:`mmengine.runner.Runner.build_model`.
+
+        A run that only tests, and lets a server answer, has none.
+        """
+        if self.cfg.get('train_cfg') is None and (self.cfg.get('test_cfg') or {}).get('backend'):
+            return nn.Identity()
         built = super().build_model(model)
         _fill_with_weights(self, built)
         return built
 
     def wrap_model(self, model_wrapper_cfg: dict[str, Any] | None, model: nn.Module) -> nn.Module:
-        """Wrap the model for DDP; on CPUs without the device that MMEngine's way names."""
+        """Wrap the model for DDP, if there is one; on CPUs without the device that MMEngine's way names."""
+        if isinstance(model, nn.Identity):
+            return model
         if self.distributed and model_wrapper_cfg is None and not torch.cuda.is_available():
             unused = self.cfg.get('find_unused_parameters', False)
             return MMDistributedDataParallel(model, broadcast_buffers=False, find_unused_parameters=unused)

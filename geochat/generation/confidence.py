@@ -1,5 +1,6 @@
 """How sure a model was of what it wrote: from the probabilities of tokens to confidences of boxes."""
 
+import codecs
 from collections.abc import Sequence
 from typing import Any
 
@@ -26,6 +27,42 @@ def token_ends(ids: Sequence[int], tokenizer: Any) -> np.ndarray:
     lengths = np.array([len(text) - before for text in texts], dtype=np.int64)
     # The first bytes of a character are decoded as marks of damage, which its last byte takes back.
     return np.minimum.accumulate(lengths[::-1])[::-1].clip(0, after)
+
+
+def piece_ends(pieces: Sequence[bytes], text: str) -> np.ndarray | None:
+    """Tell where in an answer's text each of its tokens ends, knowing the tokens' own bytes only.
+
+    Args:
+        pieces: UTF-8 of each token; white space at their edges may be missing, or be there and not in the text, as
+            servers decode tokens one by one.
+        text: The text, without white space around it. Tokens after its end (a stop, an end of text) end there.
+
+    Returns:
+        int64 array (T,) as :func:`token_ends`; None if the tokens are not those of the text.
+    """
+    decoder = codecs.getincrementaldecoder('utf-8')('replace')
+    ends, place = [], 0
+    for piece in pieces:
+        characters = decoder.decode(piece)  # of a part of a character none; its last byte brings it
+        if place < len(text) and characters:
+            place = _after(characters, text, place)
+            if place is None:
+                return None
+        ends.append(place)
+    return np.array(ends, dtype=np.int64) if place == len(text) else None
+
+
+def _after(piece: str, text: str, place: int) -> int | None:
+    """Return where a piece ends that begins at a place of a text, white space aside; None if it does not."""
+    if text.startswith(piece, place):
+        return place + len(piece)
+    words = piece.strip()
+    if not words:
+        return place
+    start = len(text) - len(text[place:].lstrip())
+    rest = text[start:]
+    # What stopped the answer may have cut the last token short.
+    return start + min(len(words), len(rest)) if rest.startswith(words) or words.startswith(rest) else None
 
 
 def box_scores(spans: np.ndarray, ends: np.ndarray, log_probs: Sequence[float]) -> tuple[float, ...]:

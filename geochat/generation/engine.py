@@ -89,6 +89,17 @@ class GenerationEngine:
         """
         self._answer(request)
 
+    def check_settings(self, settings: GenerationSettings) -> None:
+        """Refuse settings that no request can be answered with.
+
+        Raises:
+            ValueError: As :meth:`generate`.
+        """
+        if settings.num_beams > self.batch_size:
+            raise ValueError(f'{settings.num_beams} beams do not fit into a batch of {self.batch_size}')
+        if (settings.stop_at_box or settings.box_grammar) and self._language.box is None:
+            raise ValueError('stop_at_box and box_grammar need a box language: give the engine the box_codec')
+
     def submit(self, request: Request) -> AnswerInProgress:
         """Let a request wait for the next step.
 
@@ -153,12 +164,8 @@ class GenerationEngine:
                 self.prefixes.release(answer.request.prefix_key)
 
     def _answer(self, request: Request) -> AnswerInProgress:
-        settings = request.settings
-        if settings.num_beams > self.batch_size:
-            raise ValueError(f'{settings.num_beams} beams do not fit into a batch of {self.batch_size}')
-        if (settings.stop_at_box or settings.box_grammar) and self._language.box is None:
-            raise ValueError('stop_at_box and box_grammar need a box language: give the engine the box_codec')
-        kind = BeamAnswer if settings.num_beams > 1 else AnswerInProgress
+        self.check_settings(request.settings)
+        kind = BeamAnswer if request.settings.num_beams > 1 else AnswerInProgress
         return kind(request, self._room(request), self._language)
 
     def _queue(self, answer: AnswerInProgress) -> None:

@@ -3,8 +3,11 @@
 No file is ever unpickled beyond tensors and plain containers: a stranger's weights cannot run code here.
 """
 
+import hashlib
 import json
+import os
 from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -239,3 +242,18 @@ def unwrapped_name(name: str) -> str:
 def is_adapter(name: str) -> bool:
     """Tell whether a weight is one of PEFT's adapters."""
     return '.lora_' in name
+
+
+def weights_digest(model: nn.Module) -> str:
+    """Return the SHA-256 of a model's weights as they are in memory, whatever files they came from."""
+
+    def of_tensor(item: tuple[str, torch.Tensor]) -> str:
+        name, tensor = item
+        flat = tensor.detach().reshape(-1).cpu().contiguous()
+        content = hashlib.sha256(flat.view(torch.uint8).numpy()).hexdigest()
+        return f'{name} {tuple(tensor.shape)} {tensor.dtype} {content}'
+
+    weights = {name: value for name, value in model.state_dict().items() if isinstance(value, torch.Tensor)}
+    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:  # hashing lets go of Python's lock
+        lines = sorted(pool.map(of_tensor, weights.items()))
+    return hashlib.sha256(json.dumps(lines).encode()).hexdigest()

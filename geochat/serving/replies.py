@@ -1,5 +1,6 @@
 """Answers in the shape of OpenAI's API, and of grounding."""
 
+import functools
 import json
 import time
 import uuid
@@ -10,6 +11,8 @@ import numpy as np
 
 from geochat.apis import Assistant
 from geochat.generation import Generated, Request, box_scores, token_ends
+from geochat.generation.grammar import token_bytes
+from geochat.generation.text import DAMAGED
 from geochat.serving.worker import Event
 from geochat.structures.polygons import box_corners
 
@@ -86,16 +89,18 @@ class ChatReply:
     def _log_probs(self, before: list[int], ids: Sequence[int], log_probs: Sequence[float]) -> dict[str, Any] | None:
         if not self.logprobs:
             return None
-        texts = token_texts(self.served.processor.tokenizer, before, ids)
+        tokenizer = self.served.processor.tokenizer
         content = [
-            {'token': text, 'logprob': log_prob, 'bytes': list(text.encode()), 'top_logprobs': []}
-            for text, log_prob in zip(texts, log_probs, strict=True)
+            {'token': text, 'logprob': log_prob, 'bytes': list(data), 'top_logprobs': []}
+            for (text, data), log_prob in zip(token_texts(tokenizer, before, ids), log_probs, strict=True)
         ]
         return {'content': content, 'refusal': None}
 
 
-def token_texts(tokenizer: Any, before: Sequence[int], ids: Sequence[int]) -> list[str]:
-    """Return the characters of each token; those of a part of a character are the mark of damage.
+def token_texts(tokenizer: Any, before: Sequence[int], ids: Sequence[int]) -> list[tuple[str, bytes]]:
+    """Return the characters of each token and their UTF-8.
+
+    Of a part of a character, the characters are the mark of damage or none, and the bytes its own.
 
     Args:
         tokenizer: The tokenizer.
@@ -106,9 +111,16 @@ def token_texts(tokenizer: Any, before: Sequence[int], ids: Sequence[int]) -> li
     context = list(before)[-1:]
     for token in ids:
         known = tokenizer.decode(context, skip_special_tokens=True)
-        texts.append(tokenizer.decode([*context, token], skip_special_tokens=True)[len(known) :])
+        text = tokenizer.decode([*context, token], skip_special_tokens=True)[len(known) :]
+        is_part = not text or DAMAGED in text
+        texts.append((text, _bytes_of_tokens(tokenizer)[token] if is_part else text.encode()))
         context = [token]
     return texts
+
+
+@functools.lru_cache(maxsize=1)
+def _bytes_of_tokens(tokenizer: Any) -> list[bytes]:
+    return token_bytes(tokenizer)
 
 
 def grounding(served: Assistant, request: Request, answer: Generated, size: tuple[int, int]) -> dict[str, Any]:

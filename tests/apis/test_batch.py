@@ -1,14 +1,16 @@
 """Files of questions: what a row may be, and that answers survive an interruption."""
 
 import json
+from itertools import count
 
 import pytest
 from PIL import Image
 from small_run import write_lines
+from small_server import running_server
 
 from geochat.apis import GeoChatInferencer, InputError
 from geochat.apis.batch import answer_file, read_questions
-from geochat.generation import GenerationSettings
+from geochat.generation import BackendError, GenerationSettings
 
 ROWS = [
     {'id': 'a', 'image': 'one.png', 'text': 'Is a harbor present?'},
@@ -126,3 +128,31 @@ def test_answers_of_others_are_not_written_over(inferencer, model_folder, folder
     other = GeoChatInferencer(inferencer.assistant, settings=GenerationSettings(max_new_tokens=3))
     with pytest.raises(InputError, match='answers of other settings: name another file'):
         ask(other, folder)
+
+
+def test_a_server_that_ends_early_loses_no_answer(inferencer, folder, monkeypatch):
+    with running_server() as server:
+        remote = GeoChatInferencer(
+            backend={'type': 'openai', 'base_url': f'{server.url}/v1', 'batch_size': 1, 'max_retries': 0},
+            settings=GenerationSettings(max_new_tokens=6),
+        )
+        write_lines(folder / 'questions.jsonl', [{'id': str(n), 'text': f'two {"three " * n}'} for n in range(6)])
+        answered = count()
+
+        def dying(self, answer):
+            if next(answered) == 2:
+                server.server.force_exit = server.server.should_exit = True
+                server.thread.join()
+            return result(self, answer)
+
+        result = GeoChatInferencer.result
+        with monkeypatch.context() as patched:
+            patched.setattr(GeoChatInferencer, 'result', dying)
+            with pytest.raises(BackendError, match='cannot be reached'):
+                ask(remote, folder)
+    kept = [row['id'] for row in answers(folder)]
+    assert 3 <= len(kept) < 6
+    origin = json.loads((folder / 'answers.jsonl.run.json').read_text())
+    assert (origin['server'], origin['model']) == (f'{server.url}/v1', 'small')
+    with pytest.raises(InputError, match='answers of other weights'):
+        ask(GeoChatInferencer(inferencer.assistant, settings=remote.settings), folder)

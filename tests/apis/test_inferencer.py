@@ -17,7 +17,7 @@ from geochat.apis import GeoChatInferencer, InputError, PictureError, PictureSet
 from geochat.apis.interpreter import as_boxes
 from geochat.converters.convert import convert
 from geochat.engine import ConfigError
-from geochat.generation import Generated, GenerationSettings
+from geochat.generation import GenerationSettings, Written, token_ends
 from geochat.structures import Message
 
 PARITY = Path(os.environ.get('GEOCHAT_PARITY', Path(__file__).parents[3] / 'shared' / 'parity'))
@@ -28,8 +28,11 @@ def read(inferencer, asked_picture, question, task, text):
     from geochat.apis import Asked
 
     prepared = inferencer.prepare(Asked((asked_picture,), question, task))
-    ids = inferencer.assistant.processor.tokenizer.encode(text)
-    return inferencer.read(prepared, Generated(ids, [-0.125] * len(ids), 'end', text))
+    tokenizer = inferencer.assistant.processor.tokenizer
+    ids = tokenizer.encode(text)
+    return inferencer.read(
+        prepared, Written(text, 'end', len(ids), [-0.125] * len(ids), lambda: token_ends(ids, tokenizer))
+    )
 
 
 def test_one_question_and_many_give_the_same_answers(inferencer, picture):
@@ -129,11 +132,11 @@ def test_a_dialogue_remembers_both_sides(inferencer, picture):
 
 
 def test_the_turns_of_a_dialogue_share_the_work_on_the_picture(inferencer):
-    computed = inferencer.engine.prefixes.computed
+    computed = inferencer.backend.engine.prefixes.computed
     chat = inferencer.chat(Image.new('RGB', (28, 28), (1, 2, 3)))
     for _ in range(3):
         chat.say('yes')
-    assert inferencer.engine.prefixes.computed == computed + 1
+    assert inferencer.backend.engine.prefixes.computed == computed + 1
 
 
 def test_a_turn_that_is_given_up_is_forgotten(inferencer, picture):
@@ -142,8 +145,8 @@ def test_a_turn_that_is_given_up_is_forgotten(inferencer, picture):
     next(pieces)
     pieces.close()
     assert chat.messages == ()
-    inferencer.engine.step()
-    assert inferencer.engine.idle
+    inferencer.backend.step()
+    assert inferencer.backend.engine.idle
 
 
 def test_the_mark_of_a_picture_in_an_answer_is_no_picture(inferencer, picture):
@@ -233,7 +236,7 @@ def test_many_questions_are_prepared_only_as_far_as_there_is_work(inferencer, pi
 
     answers = inferencer.predict(questions())
     next(answers)
-    assert len(prepared) <= 2 * inferencer.engine.batch_size
+    assert len(prepared) <= 2 * inferencer.backend.batch_size
     answers.close()
 
 

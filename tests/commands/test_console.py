@@ -12,8 +12,10 @@ import pytest
 from PIL import Image
 from small_parts import small_model, small_parts
 from small_run import write_lines
+from small_server import running_server
 
 from geochat import __version__
+from geochat.apis import load_assistant
 from geochat.console import main
 from geochat.engine.checkpoint import save_model
 
@@ -71,6 +73,25 @@ def test_all_that_is_known_of_an_answer_and_its_drawing(geochat, tmp_path):
     assert json.loads(out)['prompt'] == '[identify] what is this {<20><10><40><40>|<30>}'
     _, out, _ = geochat('ask', 'red.png', '--classes', 'port', 'farm', *settings)
     assert 'Classes: port, farm.' in json.loads(out)['prompt']
+
+
+def test_a_server_answers_instead(geochat, model, tmp_path, monkeypatch):
+    asked = ('red.png', 'the red ship', '--task', 'refer', '--max-new-tokens', 6)
+    _, here, _ = geochat('ask', *asked, '--json', '--device', 'cpu')
+    monkeypatch.delenv('GEOCHAT_MODEL')
+    with running_server(lambda: load_assistant(model, device='cpu')) as server:
+        there = ('--backend', 'openai', '--base-url', f'{server.url}/v1')
+        code, out, _ = geochat('ask', *asked, '--json', *there)
+        assert code == 0
+        assert {**json.loads(out), 'log_prob': 0} == {**json.loads(here), 'log_prob': 0}
+        path = write_lines(tmp_path / 'q.jsonl', [{'image': 'red.png', 'text': 'yes'}] * 5)
+        code, out, _ = geochat('batch', path, '--out', tmp_path / 'a.jsonl', *there, '--max-new-tokens', 3)
+        assert code == 0 and '5 answers' in out
+        assert 'no setting num_beams' in geochat('ask', *asked, *there, '--num-beams', 2)[0]
+        assert "has no model 'other'; it has m" in geochat('ask', *asked, *there, '--served-model', 'other')[0]
+    assert 'is the server running?' in geochat('ask', *asked, *there)[0]
+    assert '--backend openai and --base-url URL together' in geochat('ask', *asked, '--backend', 'openai')[0]
+    assert '--served-model is the name' in geochat('ask', *asked, '--served-model', 'other')[0]
 
 
 @pytest.mark.parametrize(

@@ -6,13 +6,19 @@ import json
 import pytest
 import torch
 from PIL import Image
+from small_parts import small_model
 from small_run import small_run, write_lines
+from small_server import running_server
 
+from geochat.apis import load_assistant
 from geochat.datasets import collate_samples
 from geochat.engine import ConfigError, build_runner
+from geochat.engine.checkpoint import save_model
 from geochat.engine.journal import Journal
 from geochat.engine.loops.benchmark import Prompts
-from geochat.generation import GenerationEngine, generate
+from geochat.generation import BackendError, GenerationEngine, generate
+from geochat.models import GeoChat
+from geochat.registry import PART_REGISTRIES
 
 COMPARISONS = ['majority', 'grey', 'angle_0']
 NUMBERS = itertools.count()
@@ -277,4 +283,43 @@ def test_likelihood_needs_something_to_choose_from(tmp_path):
         start(cfg)
     cfg.benchmarks.refer.scoring = 'likelyhood'
     with pytest.raises(ConfigError, match=r"scoring is one of answer, likelihood, not 'likelyhood'"):
+        start(cfg)
+
+
+def served(tmp_path):
+    """The small run's model as a server has it, its chat template the run's own."""
+    cfg = small_run(tmp_path)
+    folder = save_model(small_model(), {part: cfg[part].to_dict() for part in PART_REGISTRIES}, tmp_path / 'model')
+    return folder, lambda: load_assistant(folder, device='cpu')
+
+
+def test_a_server_answers_as_the_model_here_and_no_model_is_built(tmp_path, monkeypatch):
+    folder, load = served(tmp_path)
+    cfg = small_run(tmp_path, test_cfg={'batch_size': 2, 'comparisons': ['grey']})
+    cfg.work_dir, cfg.load_from = str(tmp_path / 'here'), str(folder)
+    start(cfg)
+    with running_server(load) as server:
+        monkeypatch.setattr(GeoChat, '__init__', lambda *_, **__: pytest.fail('a model was built'))
+        backend = {'type': 'openai', 'base_url': f'{server.url}/v1'}
+        cfg.work_dir, cfg.load_from, cfg.test_cfg.backend = str(tmp_path / 'there'), None, backend
+        start(cfg)
+        for name in ('predictions', 'predictions_grey'):
+            there, here = rows(tmp_path / 'there', name), rows(tmp_path / 'here', name)
+            assert [row.pop('log_prob') for row in there] == pytest.approx(
+                [row.pop('log_prob') for row in here], abs=1e-3
+            )
+            assert [row.pop('box_scores', ()) for row in there] == [row.pop('box_scores', ()) for row in here]
+            assert there == here
+        card = json.loads((tmp_path / 'there' / 'run_card.json').read_text())
+        assert card['weights'] == {'source': f'{server.url}/v1, model', 'sha256': None}
+        start(cfg)  # all is there already
+        assert not (tmp_path / 'there' / 'earlier').exists()
+        cfg.benchmarks.scene.scoring = 'likelihood'
+        with pytest.raises(ConfigError, match=r"scene\.scoring='likelihood' needs the model itself"):
+            start(cfg)
+    cfg.benchmarks.scene.scoring = 'answer'
+    with pytest.raises(BackendError, match='cannot be reached'):
+        start(cfg)
+    cfg.test_cfg.backend.api_key = 'secret'
+    with pytest.raises(ConfigError, match=r"test_cfg\.backend: .* has no setting 'api_key'"):
         start(cfg)

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from small_parts import tokenizer_folder
 
 from geochat.generation import box_scores, token_ends
+from geochat.generation.confidence import piece_ends
 from geochat.prompts import load_tokenizer
 
 
@@ -50,3 +51,23 @@ def test_the_ends_of_a_real_tokenizer_go_through_the_text_in_order(text):
     if decoded.isascii():
         starts = [0, *ends[:-1]][: len(ends)]
         assert ''.join(decoded[start:end] for start, end in zip(starts, ends, strict=True)) == decoded
+
+
+def ends(text, *pieces):
+    found = piece_ends([piece if isinstance(piece, bytes) else piece.encode() for piece in pieces], text)
+    return None if found is None else found.tolist()
+
+
+def test_the_tokens_of_a_server_are_found_in_its_text():
+    assert ends('two {12}', ' two', ' {', '1', '2', '}') == [3, 5, 6, 7, 8]
+    assert ends('two {12}', 'two', '{', '12', '}') == [3, 5, 7, 8]  # decoded one by one: without the space
+    assert ends('two', ' ', 'two', ' ', '</s>') == [0, 3, 3, 3]  # what ended the answer is no part of it
+    assert ends('at é {', 'at', ' ', b'\xc3', b'\xa9', ' {') == [2, 3, 3, 4, 6]
+    assert ends('two', 'tw', 'o stop') == [2, 3]  # cut short by a text that stops it
+    assert ends('') == []
+
+
+def test_tokens_that_are_not_those_of_the_text_are_not_guessed():
+    assert ends('two {12}', 'two', '{', '13', '}') is None
+    assert ends('two {12}', 'two', ' {') is None
+    assert ends('two') is None

@@ -1,3 +1,4 @@
+import copy
 import json
 import pickle
 
@@ -7,7 +8,7 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from geochat.models.weights import WeightsError, load_weights, stream_weights
+from geochat.models.weights import WeightsError, load_weights, stream_weights, weights_digest
 
 
 class Bomb:
@@ -98,3 +99,14 @@ def test_the_report_names_what_is_missing_unexpected_and_misshapen():
         report.check()
     for part in ('a.pth', '1.bias', 'head', '0.bias is (4,), the model has (3,)'):
         assert part in str(error.value)
+
+
+def test_the_hash_of_weights_is_that_of_names_types_and_values():
+    model = torch.nn.Sequential(torch.nn.Linear(2, 3), torch.nn.BatchNorm1d(3))  # the latter has a count, no vector
+    first = weights_digest(model)
+    assert weights_digest(copy.deepcopy(model)) == first
+    assert weights_digest(torch.nn.ModuleDict({'a': model})) != first
+    assert weights_digest(copy.deepcopy(model).bfloat16()) != first
+    with torch.no_grad():
+        model[1].num_batches_tracked += 1
+    assert weights_digest(model) != first

@@ -6,6 +6,7 @@ from PIL import Image
 from small_server import NAME, data_url, running_server, small_served_model
 
 from geochat.generation import GenerationEngine, GenerationSettings, Request
+from geochat.serving.replies import token_texts
 from geochat.structures import Message
 
 RED = Image.new('RGB', (40, 28), 'red')
@@ -150,3 +151,11 @@ def test_what_clients_send_by_habit_changes_nothing(client):
     assert ask(client, 'yes', **habits).choices[0].message.content == ask(client, 'yes').choices[0].message.content
     more = ask(client, 'yes', max_tokens=None, max_completion_tokens=3)
     assert more.usage.completion_tokens <= 3
+
+
+def test_parts_of_a_character_have_their_own_bytes():
+    tokenizer = small_served_model().processor.tokenizer
+    text = 'two é € planes'
+    tokens = token_texts(tokenizer, [], tokenizer.encode(text, add_special_tokens=False))
+    assert b''.join(data for _, data in tokens).decode() == text
+    assert any(not told or '\ufffd' in told for told, _ in tokens)

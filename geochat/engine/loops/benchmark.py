@@ -1,6 +1,7 @@
 """The test loop: a model is asked the questions of benchmarks, its answers are scored and written down."""
 
 import datetime
+import functools
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -17,7 +18,7 @@ from geochat.datasets.collate import collate_samples
 from geochat.datasets.processor import PreparedPicture
 from geochat.datasets.transforms import image_size
 from geochat.engine.benchmark import Benchmark, build_available, build_benchmarks
-from geochat.engine.config import ConfigError
+from geochat.engine.config import ConfigError, build_part
 from geochat.engine.files import failing_together
 from geochat.engine.journal import Journal, gather_rows
 from geochat.engine.loops.step import bare_model
@@ -31,19 +32,10 @@ from geochat.engine.run_card import (
     describe_machine,
     now,
     take_over,
-    weights_digest,
     write_card,
 )
-from geochat.generation import (
-    Generated,
-    GenerationEngine,
-    GenerationSettings,
-    Request,
-    box_scores,
-    option_log_probs,
-    token_ends,
-)
-from geochat.registry import LOOPS, TRANSFORMS
+from geochat.generation import Backend, EngineBackend, GenerationSettings, Written, option_log_probs
+from geochat.registry import BACKENDS, LOOPS, TRANSFORMS
 from geochat.structures import Answer, Message, Question, with_pictures
 from geochat.visualization import draw_answer
 
@@ -74,9 +66,11 @@ class BenchmarkLoop(BaseLoop):
         batch_size: Questions that are answered together.
         num_workers: Processes that prepare questions ahead; 0 prepares them in this one.
         num_pictures: Pictures that are drawn for each benchmark whose answers have boxes.
+        backend: Settings of who writes the answers instead of the runner's model; see
+            :class:`~geochat.generation.Backend`.
 
     Raises:
-        ConfigError: If a comparison or a benchmark is unknown.
+        ConfigError: If a comparison or a benchmark is unknown, or a back end is to choose the likeliest of answers.
         FileNotFoundError: If a file of a named benchmark is not there.
     """
 
@@ -94,6 +88,7 @@ class BenchmarkLoop(BaseLoop):
         batch_size: int = 8,
         num_workers: int = 0,
         num_pictures: int = 8,
+        backend: Mapping[str, Any] | None = None,
     ):
         super().__init__(runner, [])
         for name in comparisons:
@@ -104,7 +99,11 @@ class BenchmarkLoop(BaseLoop):
             self.benchmarks, self.missing = build_available(benchmarks, task_prompts, box_codec)
         else:
             self.benchmarks = build_benchmarks(benchmarks, task_prompts, box_codec, names)
-        self.processor = TRANSFORMS.build(dict(processor))
+        self._server = None
+        if backend is not None:
+            self._server = build_part(BACKENDS, {'batch_size': batch_size, **backend}, 'test_cfg.backend')
+            _check_scoring(self.benchmarks)
+        self.processor = TRANSFORMS.build(dict(processor)) if self._server is None else self._server.processor
         self.comparisons = comparisons
         self.batch_size = batch_size
         self.num_workers = num_workers
@@ -173,19 +172,18 @@ class BenchmarkLoop(BaseLoop):
         opened = [None]
         if is_main_process():
             folder = Path(runner.work_dir)
+            origin = self._backend().origin
+            source = str(runner.cfg.get('load_from') or folder) if self._server is None else ', '.join(origin.values())
             card = card_of(
                 self.benchmarks,
                 runner.cfg.to_dict(),
-                weights={
-                    'source': str(runner.cfg.get('load_from') or folder),
-                    'sha256': weights_digest(bare_model(runner.model)),
-                },
+                weights={'source': source, 'sha256': origin.get('weights')},
                 seed=runner.seed,
                 batch_size=self.batch_size,
                 processes=get_world_size(),
                 machine=describe_machine(),
             )
-            add_origins(card)
+            add_origins(card, origin)
             earlier = take_over(folder, card, self._journals)
             write_card(card, folder)
             opened = [(card, earlier)]
@@ -193,6 +191,10 @@ class BenchmarkLoop(BaseLoop):
         if opened[0][1].message:
             runner.logger.info(opened[0][1].message)
         return opened[0]
+
+    def _backend(self) -> Backend:
+        """Return who writes the answers: the server, or an engine that has kept nothing of earlier questions."""
+        return self._server or EngineBackend(bare_model(self.runner.model), self.processor, batch_size=self.batch_size)
 
     def ask(self, benchmark: Benchmark, journal: Journal, show_grey: bool = False) -> list[Answer]:
         """Let the model answer those questions of a benchmark that the journal has no answer to.
@@ -206,19 +208,19 @@ class BenchmarkLoop(BaseLoop):
             All answers, in the order of the questions, on every rank.
         """
         prompts = Prompts(benchmark, self.processor, show_grey)
-        self._engine = GenerationEngine(bare_model(self.runner.model), self.batch_size)
+        backend = self._backend()
         title = f'{benchmark.name}, grey pictures' if show_grey else benchmark.name
         known = journal.rows.get(benchmark.name, {})
         new = []
         with failing_together():
-            for rows in self._answer_batches(benchmark, prompts, known, title):
+            for rows in self._answer_batches(benchmark, backend, prompts, known, title):
                 journal.add(rows)
                 new += rows
         rows = {**known, **{row['id']: row for row in gather_rows(new)}}
         return [answer_of_row(benchmark, question, rows[question.id]) for question in benchmark.reader]
 
     def _answer_batches(
-        self, benchmark: Benchmark, prompts: 'Prompts', known: Mapping[str, Row], title: str
+        self, benchmark: Benchmark, backend: Backend, prompts: 'Prompts', known: Mapping[str, Row], title: str
     ) -> Iterator[list[Row]]:
         """Yield the rows of each of this rank's batches that has a question without an answer."""
         batches = self._batches(prompts)
@@ -226,7 +228,7 @@ class BenchmarkLoop(BaseLoop):
         mine = open_batches[get_rank() :: get_world_size()]
         loader = DataLoader(prompts, batch_sampler=mine, num_workers=self.num_workers, collate_fn=list)
         progress = _Progress(self.runner.logger, title, sum(map(len, mine)))
-        answer = self._chosen if benchmark.scoring == 'likelihood' else self._written
+        answer = self._chosen if benchmark.scoring == 'likelihood' else functools.partial(_written, backend)
         for indices, samples in zip(mine, loader, strict=True):
             asked = {
                 index: sample for index, sample in zip(indices, samples, strict=True) if not isinstance(sample, str)
@@ -252,31 +254,6 @@ class BenchmarkLoop(BaseLoop):
         order = sorted(range(len(prompts)), key=keys.__getitem__)
         return [order[start : start + self.batch_size] for start in range(0, len(order), self.batch_size)]
 
-    def _written(
-        self, benchmark: Benchmark, prompts: 'Prompts', samples: Mapping[int, Mapping[str, Any]]
-    ) -> Iterator[Answer]:
-        """Yield what the model writes to the questions of a batch, whose samples are given by their numbers."""
-        settings = GenerationSettings(max_new_tokens=benchmark.max_new_tokens)
-        requests: dict[int, Request] = {}
-        for index, sample in samples.items():
-            request = Request.of_sample(sample, settings)
-            try:
-                self._engine.check(request)
-            except ValueError as error:  # longer than the LLM's context
-                yield benchmark.no_answer(prompts.questions[index], str(error))
-            else:
-                requests[index] = request
-        for index, generated in zip(requests, self._engine.generate(list(requests.values())), strict=True):
-            answer = benchmark.answer(
-                prompts.questions[index],
-                prompts.texts[index],
-                generated.text,
-                prompts.image_sizes[index],
-                tokens=len(generated.ids),
-                log_prob=round(sum(generated.log_probs), 4),
-            )
-            yield self._with_box_scores(answer, generated)
-
     def _chosen(
         self, benchmark: Benchmark, prompts: 'Prompts', samples: Mapping[int, Mapping[str, Any]]
     ) -> Iterator[Answer]:
@@ -294,13 +271,42 @@ class BenchmarkLoop(BaseLoop):
                 log_prob=round(float(log_probs[best]), 4),
             )
 
-    def _with_box_scores(self, answer: Answer, generated: Generated) -> Answer:
-        if answer.parsed.grounded is None:
-            return answer
-        ends = token_ends(generated.ids, self.processor.tokenizer)
-        scores = box_scores(answer.parsed.grounded.spans, ends, generated.log_probs)
-        # Rounded here, not when they are written, so that scoring what was written gives the same figures.
-        return replace(answer, box_scores=tuple(round(score, 6) for score in scores))
+
+def _check_scoring(benchmarks: Sequence[Benchmark]) -> None:
+    for benchmark in benchmarks:
+        if benchmark.scoring == 'likelihood':
+            raise ConfigError(
+                f"benchmarks.{benchmark.name}.scoring='likelihood' needs the model itself: leave test_cfg.backend out, "
+                'or test without this benchmark (--benchmarks)'
+            )
+
+
+def _written(
+    backend: Backend, benchmark: Benchmark, prompts: 'Prompts', samples: Mapping[int, Mapping[str, Any]]
+) -> Iterator[Answer]:
+    """Yield what is written to the questions of a batch, whose samples are given by their numbers."""
+    settings = GenerationSettings(max_new_tokens=benchmark.max_new_tokens)
+    for index, written in zip(samples, backend.generate(list(samples.values()), settings), strict=True):
+        question = prompts.questions[index]
+        if isinstance(written, ValueError):  # longer than the LLM's context
+            yield benchmark.no_answer(question, str(written))
+            continue
+        answer = benchmark.answer(
+            question,
+            prompts.texts[index],
+            written.text,
+            prompts.image_sizes[index],
+            tokens=written.tokens,
+            log_prob=None if written.log_prob is None else round(written.log_prob, 4),
+        )
+        yield _with_box_scores(answer, written)
+
+
+def _with_box_scores(answer: Answer, written: Written) -> Answer:
+    grounded = answer.parsed.grounded
+    scores = None if grounded is None else written.box_scores(grounded.spans)
+    # Rounded here, not when they are written, so that scoring what was written gives the same figures.
+    return replace(answer, box_scores=None if scores is None else tuple(round(score, 6) for score in scores))
 
 
 def _unasked(benchmark: Benchmark, answers: Sequence[Answer]) -> list[Problem]:
