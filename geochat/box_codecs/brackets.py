@@ -117,18 +117,16 @@ class EarthGPTBoxCodec(BracketBoxCodec):
     Args:
         decimals: Digits after the point that are written; any number of them is read. EarthGPT's files do not say how
             many it uses.
-        padding: ``'centre'`` if the picture stands in the middle of the square, as LLaVA pads, ``'end'`` if the padding
-            is at its right or bottom. EarthGPT's files do not say which.
+        padding: Where the picture stands in the square, see :class:`~geochat.box_codecs.grids.SquareGrid`; EarthGPT's
+            files do not say.
 
     Raises:
-        ValueError: If ``padding`` is none of the two.
+        ValueError: If there is no such padding.
     """
 
     between = ','
 
     def __init__(self, decimals: int = 2, padding: str = 'centre'):
-        if padding not in ('centre', 'end'):
-            raise ValueError(f"padding is 'centre' or 'end', not {padding!r}")
         grid = SquareGrid(1, decimals=_checked_decimals(decimals), bounded=True, padding=padding)
         super().__init__(grid, Upright())
 

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterator
 
-from geochat.box_codecs.grids import Grid
+from geochat.box_codecs.grids import Grid, SquareGrid
 from geochat.box_codecs.numeric import Candidate, NumericBoxCodec
 from geochat.box_codecs.policy import NUMBER
 from geochat.box_codecs.shapes import CentreSides, Shape, TurnedEdges, Upright
@@ -99,13 +99,18 @@ class GeoChatBoxCodec(BraceBoxCodec):
         sense: Which way a positive angle in the text turns on screen. GeoChat's data are clockwise; its demo draws
             them counter-clockwise.
         delim: Whether several boxes are written with ``<delim>`` between them. Both forms are read in any case.
+        padding: None for per cent of the picture as it is; else of the picture padded to a square, which is all that a
+            model sees whose pictures are padded: ``'centre'`` or ``'end'``, see
+            :class:`~geochat.box_codecs.grids.SquareGrid`. GeoChat was trained on square pictures, for which it is the
+            same.
 
     Raises:
-        ValueError: If ``sense`` is none of the two.
+        ValueError: If there is no such sense or padding.
     """
 
-    def __init__(self, sense: str = 'clockwise', delim: bool = False):
-        super().__init__(Grid(100), TurnedEdges(sense_sign(sense)))
+    def __init__(self, sense: str = 'clockwise', delim: bool = False, padding: str | None = None):
+        grid = Grid(100) if padding is None else SquareGrid(100, padding=padding)
+        super().__init__(grid, TurnedEdges(sense_sign(sense)))
         self.joint = '<delim>' if delim else ''
 
 

@@ -99,11 +99,18 @@ class SquareGrid(Grid):
     """A grid on the picture padded to a square.
 
     Attributes:
-        padding: ``'centre'`` if the picture stands in the middle of the square, ``'end'`` if the padding is at its
-            right or bottom.
+        padding: ``'centre'`` if the picture stands in the middle of the square, as LLaVA pads, ``'end'`` if the padding
+            is at its right or bottom.
+
+    Raises:
+        ValueError: If ``padding`` is none of the two.
     """
 
     padding: str = 'centre'
+
+    def __post_init__(self):
+        if self.padding not in ('centre', 'end'):
+            raise ValueError(f"padding is 'centre' or 'end', not {self.padding!r}")
 
     def numbers_per_pixel(self, size: Size) -> np.ndarray:
         """Return the same for both directions: (2,)."""

@@ -6,9 +6,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from geochat.box_codecs import GeoChatBoxCodec
 from geochat.box_codecs.policy import LEFT_OUT, READ_ALL_THE_SAME
+from geochat.datasets.transforms import PadResizeNormalize
 from geochat.registry import BOX_CODECS
 
 SQUARE = (100, 100)
@@ -42,6 +44,28 @@ def test_a_box_is_the_rectangle_before_turning_in_per_cent():
 def test_a_box_is_turned_in_pixels_and_not_in_per_cent():
     # 20 % of the width is 80 px, 20 % of the height is 20 px: after a quarter turn still 80 x 20 px.
     np.testing.assert_allclose(read('{<40><40><60><60>|<90>}', WIDE), [[200, 50, 80, 20, 90]])
+
+
+def test_on_a_picture_padded_to_a_square_per_cent_are_of_the_square():
+    # 400 x 100 in the middle of 400 x 400: the square's 40 to 60 % are 160..240 px, down the picture 10..90 px.
+    centred = GeoChatBoxCodec(padding='centre')
+    np.testing.assert_allclose(read('{<40><40><60><60>|<90>}', WIDE, centred), [[200, 50, 80, 80, 90]])
+    assert centred.encode(boxes([200, 50, 80, 80, 90]), WIDE) == '{<40><40><60><60>|<90>}'
+    np.testing.assert_allclose(
+        read('{<40><0><60><20>|<0>}', WIDE, GeoChatBoxCodec(padding='end')), [[200, 40, 80, 80, 0]]
+    )
+    with pytest.raises(ValueError, match="padding is 'centre' or 'end', not 'middle'"):
+        GeoChatBoxCodec(padding='middle')
+
+
+@pytest.mark.parametrize('size', [(400, 100), (93, 250), (128, 128)])
+def test_padded_per_cent_are_those_of_the_picture_that_the_model_sees(size):
+    transform = PadResizeNormalize(size=100, mean=(0.5,) * 3, std=(0.5,) * 3)
+    geometry = transform(Image.new('RGB', size))[1]
+    box = boxes([size[0] * 0.3, size[1] * 0.6, size[0] * 0.5, size[1] * 0.2, 0])
+    ((cx, cy, w, h, _),) = geometry.to_model(box)
+    seen = read(GeoChatBoxCodec(padding='centre').encode(box, size), (100, 100))
+    np.testing.assert_allclose(seen, [[cx, cy, w, h, 0]], atol=1.5)  # whole per cent; half a pixel of padding
 
 
 def test_the_original_s_published_answer_turns_clockwise():

@@ -20,6 +20,7 @@ SETTINGS = {
     'allseeing corners': {'type': 'allseeing', 'corners': True},
     'earthdial as scored': {'type': 'earthdial', 'sense': 'counter_clockwise', 'signed': False},
     'earthgpt end': {'type': 'earthgpt', 'padding': 'end', 'decimals': 3},
+    'geochat padded': {'type': 'geochat', 'padding': 'centre'},
     'geochat delim': {'type': 'geochat', 'sense': 'counter_clockwise', 'delim': True},
     'rscovlm_hbb plain': {'type': 'rscovlm_hbb', 'plain': True},
     'rscovlm_obb plain': {'type': 'rscovlm_obb', 'plain': True},
@@ -34,13 +35,18 @@ CODECS = {
     **{name: BOX_CODECS.build({'type': name}) for name in SHORT_NAMES},
     **{name: BOX_CODECS.build(cfg) for name, cfg in SETTINGS.items()},
 }
-NAMED = ('geochat', 'geochat delim', 'earthdial', 'earthdial as scored', 'fitrs', 'rscovlm_obb', 'rscovlm_obb plain')
+NAMED = (
+    *('geochat', 'geochat padded', 'geochat delim', 'earthdial', 'earthdial as scored', 'fitrs'),
+    *('rscovlm_obb', 'rscovlm_obb plain'),
+)
 CORNERS = (
     *('allseeing corners', 'florence_quad', 'florence_poly', 'rscovlm_quad', 'rscovlm_quad plain'),
     *('wkt', 'geojson'),
 )
 UPRIGHT = tuple(name for name in CODECS if name not in NAMED + CORNERS)
-BEYOND_THE_PICTURE = ('geochat', 'geochat delim', 'earthdial', 'fitrs', 'rscovlm_obb', 'rscovlm_obb plain')
+BEYOND_THE_PICTURE = (
+    *('geochat', 'geochat padded', 'geochat delim', 'earthdial', 'fitrs', 'rscovlm_obb', 'rscovlm_obb plain'),
+)
 """Languages that are tried with boxes across the picture's edge; the others write numbers within the picture only, or
 (EarthDial's scorer) do not read a sign."""
 

@@ -19,7 +19,7 @@ train_dataloader = dict(
         type=InstructionDataset,
         data_file='data/GeoChat_Instruct/GeoChat_Instruct.json',
         image_source=dict(type=ImageFolder, root='data/GeoChat_Instruct/images'),
-        source_codec=dict(type=GeoChatBoxCodec),
+        source_codec=dict(type=GeoChatBoxCodec, padding='centre'),
         max_replaced=0.01,
     ),
     sampler=dict(type=DefaultSampler, shuffle=True),

@@ -14,7 +14,7 @@ from geochat.prompts import (
     VQAPrompt,
 )
 
-box_codec = dict(type=GeoChatBoxCodec)
+box_codec = dict(type=GeoChatBoxCodec, padding='centre')  # as its pictures are padded
 
 task_prompts = dict(
     scene=dict(type=SceneClassificationPrompt),
