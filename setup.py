@@ -16,6 +16,7 @@ CORE = [
     'sentencepiece>=0.2',
     'safetensors>=0.5',
     'peft>=0.19',
+    'accelerate>=1.0',
     'deepspeed>=0.19; sys_platform == "linux"',
     'ninja>=1.11; sys_platform == "linux"',
     # The maintained forks of OpenMMLab's packages; they are imported as mmengine, mmcv, mmdet and mmrotate.

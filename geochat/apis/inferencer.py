@@ -34,6 +34,8 @@ class GeoChatInferencer(Interpreter):
         cfg_options: Changes of the config: a dict of dotted keys, or ``KEY=VALUE`` texts.
         device: Such as ``'cuda:1'``; None takes a GPU if there is one.
         dtype: Of the weights, such as ``'bfloat16'``; None leaves them as the folder or config says.
+        quantization: ``'8bit'`` or ``'4bit'``; see :func:`~geochat.apis.load_assistant`, as the next.
+        device_map: Spreads the layers over several devices.
         batch_size: Most answers that are written at the same time.
         prefix_memory_mb: Most memory, in 2**20 bytes, for what is kept of pictures; None takes the engine's default.
         settings: How answers are written unless a call says otherwise; None takes the likeliest tokens.
@@ -60,21 +62,22 @@ class GeoChatInferencer(Interpreter):
         cfg_options: Sequence[str] | Mapping[str, Any] = (),
         device: str | None = None,
         dtype: str | None = None,
+        quantization: str | None = None,
+        device_map: str | Mapping[str, int | str] | None = None,
         batch_size: int = 32,
         prefix_memory_mb: float | None = None,
         settings: 'GenerationSettings | None' = None,
         pictures: PictureSettings = DEFAULT_SETTINGS,
         backend: 'Backend | Mapping[str, Any] | None' = None,
     ):
+        placing = {'device': device, 'dtype': dtype, 'quantization': quantization, 'device_map': device_map}
         if backend is not None:
-            _refuse_engine_settings(
-                checkpoint=checkpoint, device=device, dtype=dtype, prefix_memory_mb=prefix_memory_mb
-            )
+            _refuse_engine_settings(checkpoint=checkpoint, prefix_memory_mb=prefix_memory_mb, **placing)
             assistant = model if isinstance(model, Conventions) else load_conventions(model, cfg_options)
             self.backend = build_backend(backend, batch_size)
         else:
             loaded = isinstance(model, Assistant)
-            assistant = model if loaded else load_assistant(model, checkpoint, cfg_options, device, dtype)
+            assistant = model if loaded else load_assistant(model, checkpoint, cfg_options, **placing)
             self.backend = _engine(assistant, batch_size, prefix_memory_mb)
         super().__init__(assistant, self.backend.processor, settings, pictures)
         try:

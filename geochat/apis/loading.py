@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 TASKS = Path(__file__).parents[1] / 'configs' / '_base_' / 'models' / 'geochat_tasks.py'
 """GeoChat's tasks and box language, for folders that name none."""
 
+QUANTIZATION = {'4bit': 'nf4', '8bit': 'int8'}
+"""What of :func:`~geochat.models.adapters.quantize_linear_layers` a user's word stands for."""
+
 DTYPES = ('float32', 'bfloat16', 'float16')
 
 FOLDER_OF_A_RUN = 'model'
@@ -56,6 +59,8 @@ def load_assistant(
     cfg_options: Sequence[str] | Mapping[str, Any] = (),
     device: str | None = None,
     dtype: str | None = None,
+    quantization: str | None = None,
+    device_map: str | Mapping[str, int | str] | None = None,
 ) -> Assistant:
     """Load a model with what belongs to it.
 
@@ -67,11 +72,16 @@ def load_assistant(
         cfg_options: Changes of the config.
         device: Such as ``'cuda:1'``; None takes a GPU if there is one.
         dtype: Of the weights, such as ``'bfloat16'``; None leaves them as the folder or config says.
+        quantization: ``'8bit'`` or ``'4bit'`` keeps the weights of the LLM's linear layers but the head so, by
+            bitsandbytes; it computes in ``dtype``.
+        device_map: Spreads the layers over several devices: ``'auto'``, or a device for each module; see
+            :func:`~geochat.models.devices.spread_over_devices`.
 
     Raises:
         FileNotFoundError: If there is no such folder or file, or the folder has no tokenizer.
         geochat.engine.ConfigError: If a config comes without weights, a folder with a checkpoint, the folder is of
-            another kind, or there is no such device or dtype.
+            another kind, there is no such device or dtype, or the settings do not go together.
+        geochat.installation.InstallationError: If ``quantization`` is asked for and bitsandbytes is missing.
         geochat.models.weights.WeightsError: If the weights are damaged, hold code or do not fit.
     """
     import torch
@@ -84,15 +94,13 @@ def load_assistant(
     parts = _parts(place, cfg_options, checkpoint)
     if not is_folder and checkpoint is None:
         raise ConfigError(f'{str(source)!r} is a config: name its weights too, or a model folder alone')
-    device = device or ('cuda' if torch.cuda.is_available() else 'cpu')
-    _check_device(device)
-    if dtype not in (None, *DTYPES):
-        raise ConfigError(f'dtype is one of {", ".join(DTYPES)}, not {dtype!r}')
+    _check_placing(device, dtype, quantization, device_map)
     linked = link_parts({**_with_tasks(parts), 'benchmarks': {}})  # whose loop is handed the processor
     processor = TRANSFORMS.build(linked['test_cfg']['processor'])  # first: a missing tokenizer is known at once
     model = load_model(_model_folder(place)) if is_folder else _build(parts, _model_folder(Path(checkpoint)))
+    model = model if dtype is None else model.to(getattr(torch, dtype))
     return Assistant(
-        model=model.to(device, None if dtype is None else getattr(torch, dtype)).eval(),
+        model=_placed(model, device, quantization, device_map).eval(),
         processor=processor,
         **_conventions(linked, _name(place)),
     )
@@ -164,6 +172,45 @@ def _folder_parts(folder: Path) -> dict[str, Any]:
         return read_parts(folder)
     except (KeyError, ValueError) as error:
         raise ConfigError(f'{str(folder)!r} cannot be loaded: {error.args[0]}') from error
+
+
+def _check_placing(
+    device: str | None, dtype: str | None, quantization: str | None, device_map: str | Mapping[str, int | str] | None
+) -> None:
+    """Refuse what cannot be, before weights are read."""
+    from geochat.engine import ConfigError
+
+    if device is not None:
+        _check_device(device)
+    if dtype not in (None, *DTYPES):
+        raise ConfigError(f'dtype is one of {", ".join(DTYPES)}, not {dtype!r}')
+    if quantization not in (None, *QUANTIZATION):
+        raise ConfigError(f'quantization is one of {", ".join(QUANTIZATION)}, not {quantization!r}')
+    if device_map is not None and (device is not None or quantization is not None):
+        raise ConfigError('device_map says where every layer is, whole: leave device and quantization out')
+
+
+def _placed(
+    model: 'GeoChat',
+    device: str | None,
+    quantization: str | None,
+    device_map: str | Mapping[str, int | str] | None,
+) -> 'GeoChat':
+    """Quantise a model and put it where it is to compute."""
+    import torch
+
+    from geochat.engine import ConfigError
+    from geochat.models.adapters import quantize_linear_layers
+    from geochat.models.devices import spread_over_devices
+
+    try:
+        if quantization is not None:
+            quantize_linear_layers(model.llm.model, QUANTIZATION[quantization])
+        if device_map is not None:
+            return spread_over_devices(model, device_map)
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
+    return model.to(device or ('cuda' if torch.cuda.is_available() else 'cpu'))
 
 
 def _check_device(device: str) -> None:

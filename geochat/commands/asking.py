@@ -24,8 +24,7 @@ def add_model_arguments(parser: argparse.ArgumentParser) -> None:
         f'{MODEL_VARIABLE} if not given. With --backend only its box language and tasks are read; it may be left out',
     )
     model.add_argument('--checkpoint', metavar='PATH', help='the weights, if the model is a config')
-    model.add_argument('--device', help='such as cuda:1; a GPU if there is one')
-    model.add_argument('--dtype', choices=['float32', 'bfloat16', 'float16'], help="of the weights; the folder's own")
+    add_placing_arguments(model)
     add_config_options(parser)
     add_backend_arguments(parser.add_argument_group('server'))
     answers = parser.add_argument_group('answers')
@@ -42,6 +41,25 @@ def add_model_arguments(parser: argparse.ArgumentParser) -> None:
         help='how 16-bit pictures become 8-bit: full, minmax, percentile, or two values such as 0,4000',
     )
     pictures.add_argument('--allow-urls', action='store_true', help='fetch pictures from http and https addresses')
+
+
+def add_placing_arguments(parser: Any) -> None:
+    """Add where the model is, and in what precision."""
+    parser.add_argument('--device', help='such as cuda:1; a GPU if there is one')
+    parser.add_argument(
+        '--device-map', choices=['auto'], help='auto spreads the layers over all GPUs instead of a --device'
+    )
+    parser.add_argument('--dtype', choices=['float32', 'bfloat16', 'float16'], help="of the weights; the folder's own")
+    parser.add_argument(
+        '--quantization',
+        choices=['8bit', '4bit'],
+        help="of the LLM's linear layers, by bitsandbytes; none if not given",
+    )
+
+
+def placing(args: argparse.Namespace) -> dict[str, Any]:
+    """Return what :func:`add_placing_arguments` has asked for, as ``load_assistant`` takes it."""
+    return {key: getattr(args, key) for key in ('device', 'device_map', 'dtype', 'quantization')}
 
 
 def add_backend_arguments(parser: Any, backends: Any = None) -> None:
@@ -108,8 +126,7 @@ def build_inferencer(args: argparse.Namespace, batch_size: int | None = None) ->
         args.model or None,
         args.checkpoint,
         args.cfg_options,
-        device=args.device,
-        dtype=args.dtype,
+        **placing(args),
         settings=settings,
         pictures=pictures,
         backend=backend,

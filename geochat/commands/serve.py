@@ -5,6 +5,7 @@ import os
 from dataclasses import fields
 
 from geochat.command_line import add_config_options
+from geochat.commands.asking import add_placing_arguments, placing
 from geochat.serving import Limits, serve
 
 DESCRIPTION = "Serve a model over HTTP, as OpenAI's clients speak it."
@@ -23,8 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--port', type=int, default=8000, help='8000 if not given')
     parser.add_argument('--api-key', help=f'what clients have to send; by default ${KEY_VARIABLE}, if it is set')
     parser.add_argument('--name', help='what clients call the model; by default the name of the folder or config')
-    parser.add_argument('--device', help='such as cuda:1; by default a GPU if there is one')
-    parser.add_argument('--dtype', help='of the weights, such as bfloat16; as they are stored if not given')
+    add_placing_arguments(parser)
     parser.add_argument('--batch-size', type=int, default=32, help='most answers that are written at the same time')
     parser.add_argument('--prefix-memory-mb', type=float, default=1024, help='most memory for what is kept of pictures')
     parser.add_argument('--max-picture-side', type=int, default=9000, help="most pixels of a picture's longer side")
@@ -60,8 +60,7 @@ def run(args: argparse.Namespace) -> None:
         port=args.port,
         api_key=args.api_key or os.environ.get(KEY_VARIABLE),
         name=args.name,
-        device=args.device,
-        dtype=args.dtype,
+        **placing(args),
         batch_size=args.batch_size,
         prefix_memory_mb=args.prefix_memory_mb,
         limits=limits,

@@ -39,6 +39,9 @@ NF4_BYTES = 0.5 + 1 / 64 + 4 / (64 * 256)
 NF4_BYTES_SINGLE = 0.5 + 4 / 64
 """The same without double quantisation: 32 bits for the scale of 64 weights."""
 
+INT8_BYTES = 1
+"""Bytes of a weight in int8; there is one scale for each row."""
+
 
 @dataclass(frozen=True)
 class WeightCounts:
@@ -47,7 +50,7 @@ class WeightCounts:
     Attributes:
         trained: With a gradient.
         frozen: Without, in the precision of training.
-        quantized_bytes: Bytes of those that are kept in 4 bits.
+        quantized_bytes: Bytes of those that are kept in 4 or 8 bits.
         trained_bytes: Bytes of the trained ones as the config builds them.
         frozen_bytes: Bytes of the frozen ones as the config builds them.
     """
@@ -350,22 +353,29 @@ def _build_on_meta(cfg: Config) -> tuple[nn.Module, WeightCounts]:
     with torch.device('meta'):
         model = MODELS.build(settings)
     trained, frozen, quantized = [], [], []
-    in_4_bits = _quantized_weights(model.llm.model) if quantization is not None else set()
+    in_few_bits = _quantized_weights(model.llm.model) if quantization is not None else set()
     for weight in model.parameters():
-        kind = trained if weight.requires_grad else quantized if weight in in_4_bits else frozen
+        kind = trained if weight.requires_grad else quantized if weight in in_few_bits else frozen
         kind.append(weight)
-    double = (quantization or {}).get('double_quantization', True)
+    quantized_bytes = _bytes_of_quantized(**(quantization or {}))
     return model, WeightCounts(
         trained=_numel(trained),
         frozen=_numel(frozen),
-        quantized_bytes=round(_numel(quantized) * (NF4_BYTES if double else NF4_BYTES_SINGLE)),
+        quantized_bytes=round(_numel(quantized) * quantized_bytes),
         trained_bytes=sum(weight.nbytes for weight in trained),
         frozen_bytes=sum(weight.nbytes for weight in frozen),
     )
 
 
+def _bytes_of_quantized(kind: str = 'nf4', double_quantization: bool = True) -> float:
+    """Return the bytes of a weight, as :func:`~geochat.models.adapters.quantize_linear_layers` keeps it."""
+    if kind == 'int8':
+        return INT8_BYTES
+    return NF4_BYTES if double_quantization else NF4_BYTES_SINGLE
+
+
 def _quantized_weights(llm: nn.Module) -> set[nn.Parameter]:
-    """Return the weights that QLoRA keeps in 4 bits: those of the linear layers but the head and the adapters."""
+    """Return the weights that QLoRA keeps in 4 or 8 bits: those of the linear layers but the head and the adapters."""
     head = llm.get_output_embeddings()
     return {
         layer.weight

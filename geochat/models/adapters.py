@@ -1,6 +1,8 @@
-"""Adapters for fine-tuning with few weights: LoRA and DoRA by PEFT, over whole or 4-bit base weights (QLoRA)."""
+"""Adapters for fine-tuning with few weights: LoRA and DoRA by PEFT, over whole or quantised base weights (QLoRA)."""
 
+import functools
 import importlib.util
+import logging
 from collections.abc import Iterator
 
 import torch
@@ -11,6 +13,12 @@ from geochat.models.partitioned import is_spread
 
 ADAPTER = 'default'
 """PEFT's name of the one adapter that a layer has."""
+
+KINDS = ('nf4', 'fp4', 'int8')
+"""How weights may be quantised."""
+
+OUTLIERS = 6.0
+"""Activations above this are computed with in whole precision beside 8 bits; the value of the paper."""
 
 
 def add_lora(
@@ -51,9 +59,10 @@ def add_lora(
 
 
 def linear_layers(model: nn.Module) -> list[str]:
-    """Full paths of a causal LM's linear layers but its head, in order."""
+    """Full paths of a causal LM's linear layers but its head, in order; of a layer with an adapter the one under it."""
     head = model.get_output_embeddings()
-    return [name for name, layer in model.named_modules() if isinstance(layer, nn.Linear) and layer is not head]
+    layers = ((name, layer) for name, layer in model.named_modules() if isinstance(layer, nn.Linear))
+    return [name for name, layer in layers if layer is not head and '.lora_' not in name]
 
 
 def lora_layers(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
@@ -81,48 +90,71 @@ def start_magnitudes(model: nn.Module) -> None:
 
 
 def quantize_linear_layers(model: nn.Module, kind: str = 'nf4', double_quantization: bool = True) -> None:
-    """Let a causal LM keep the weights of its linear layers but the head in 4 bits (QLoRA, Dettmers et al. 2023).
+    """Let a causal LM keep the weights of its linear layers but the head in 4 or 8 bits.
 
-    Weights are loaded as they are. bitsandbytes quantises them when the model moves to its device.
+    4 bits are those of QLoRA (Dettmers et al. 2023), 8 those of LLM.int8() (Dettmers et al. 2022). Weights are loaded
+    as they are. bitsandbytes quantises them when the model moves to its device.
 
     Args:
         model: The causal LM, in the dtype it computes in.
-        kind: ``'nf4'`` or ``'fp4'``.
-        double_quantization: Quantise the scales of the blocks, too.
+        kind: ``'nf4'``, ``'fp4'`` or ``'int8'``.
+        double_quantization: Of 4 bits, quantise the scales of the blocks, too.
 
     Raises:
         InstallationError: If bitsandbytes is not installed.
-        ValueError: If the kind is unknown, or ZeRO-3 has spread the weights.
+        ValueError: If the kind is unknown, ZeRO-3 has spread the weights, or they are quantised already.
     """
     if importlib.util.find_spec('bitsandbytes') is None:
         raise InstallationError(
-            'llm.quantization needs the package bitsandbytes: pip install bitsandbytes '
-            '(or leave it out and train LoRA over whole weights)'
+            'weights in 4 or 8 bits need the package bitsandbytes: pip install bitsandbytes '
+            '(or leave the quantization out, and train LoRA over whole weights)'
         )
     if any(is_spread(weight) for weight in model.parameters()):
         raise ValueError('llm.quantization does not work under ZeRO-3: set strategy.zero_stage to 2')
-    if kind not in ('nf4', 'fp4'):
-        raise ValueError(f"quantization.kind is 'nf4' or 'fp4', not {kind!r}")
-    from bitsandbytes.nn import Linear4bit, Params4bit
-
+    if kind not in KINDS:
+        raise ValueError(f'quantization.kind is one of {", ".join(KINDS)}, not {kind!r}')
+    if is_quantized(model):
+        raise ValueError('the weights are quantised already')
     for path in linear_layers(model):
         layer = model.get_submodule(path)
-        packed = Linear4bit(
-            layer.in_features,
-            layer.out_features,
-            bias=layer.bias is not None,
-            compute_dtype=layer.weight.dtype,
-            compress_statistics=double_quantization,
-            quant_type=kind,
-            device='meta',
-        )
-        packed.weight = Params4bit(
-            layer.weight.data,
-            requires_grad=False,
-            compress_statistics=double_quantization,
-            quant_type=kind,
-            module=packed,
-        )
+        packed = _in_8_bits(layer) if kind == 'int8' else _in_4_bits(layer, kind, double_quantization)
         packed.bias = layer.bias
         model.set_submodule(path, packed)
-    model.is_loaded_in_4bit = True  # what PEFT looks for before it takes its adapter for 4-bit layers
+    # What PEFT looks for before it takes its adapters for such layers.
+    setattr(model, 'is_loaded_in_8bit' if kind == 'int8' else 'is_loaded_in_4bit', True)
+
+
+def is_quantized(model: nn.Module) -> bool:
+    """Tell whether a causal LM's weights are in 4 or 8 bits."""
+    return getattr(model, 'is_loaded_in_4bit', False) or getattr(model, 'is_loaded_in_8bit', False)
+
+
+def _in_4_bits(layer: nn.Linear, kind: str, double_quantization: bool) -> nn.Linear:
+    from bitsandbytes.nn import Linear4bit, Params4bit
+
+    settings = {'compress_statistics': double_quantization, 'quant_type': kind}
+    bias = layer.bias is not None
+    packed = Linear4bit(
+        layer.in_features, layer.out_features, bias, compute_dtype=layer.weight.dtype, device='meta', **settings
+    )
+    packed.weight = Params4bit(layer.weight.data, requires_grad=False, module=packed, **settings)
+    return packed
+
+
+@functools.cache
+def _silence_casts() -> None:
+    """Leave out bitsandbytes' line about its half precision, which comes for each layer of each token."""
+    logger = logging.getLogger('bitsandbytes.autograd._functions')
+    logger.addFilter(lambda record: 'inputs will be cast' not in str(record.msg))
+
+
+def _in_8_bits(layer: nn.Linear) -> nn.Linear:
+    from bitsandbytes.nn import Int8Params, Linear8bitLt
+
+    _silence_casts()
+    bias = layer.bias is not None
+    packed = Linear8bitLt(
+        layer.in_features, layer.out_features, bias, has_fp16_weights=False, threshold=OUTLIERS, device='meta'
+    )
+    packed.weight = Int8Params(layer.weight.data, requires_grad=False, has_fp16_weights=False)
+    return packed

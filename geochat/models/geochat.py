@@ -115,7 +115,8 @@ class GeoChat(BaseModel):
         """Encode each distinct picture once: features (P, L, hidden_size), one a image token; None without pictures."""
         if pixels is None or not len(pixels):
             return self._encode_nothing()
-        return self.projector(self.vision_encoder(pixels))[image_index]
+        features = self.projector(self.vision_encoder(pixels))
+        return features[image_index.to(features.device)]
 
     def _encode_nothing(self) -> torch.Tensor | None:
         """Return the features of no picture, hanging on the weights where a batch of text needs that.
@@ -173,7 +174,7 @@ class GeoChat(BaseModel):
         embeds = words.new_zeros(*mask.shape, words.shape[-1])
         embeds[mask & ~of_picture] = words
         if features is not None:
-            embeds[of_picture] = features.to(embeds.dtype).flatten(0, 1)
+            embeds[of_picture] = features.to(embeds).flatten(0, 1)
 
         def move(values: torch.Tensor, of_padding: int) -> torch.Tensor:
             return torch.where(mask, values.gather(1, sources), of_padding)

@@ -16,6 +16,7 @@ import torch
 from torch import nn
 
 from geochat.models.adapters import start_magnitudes
+from geochat.models.devices import whole_state_dict
 from geochat.models.partitioned import gathered, whole_shape
 
 INDEX_FILES = ('model.safetensors.index.json', 'pytorch_model.bin.index.json')
@@ -253,7 +254,7 @@ def weights_digest(model: nn.Module) -> str:
         content = hashlib.sha256(flat.view(torch.uint8).numpy()).hexdigest()
         return f'{name} {tuple(tensor.shape)} {tensor.dtype} {content}'
 
-    weights = {name: value for name, value in model.state_dict().items() if isinstance(value, torch.Tensor)}
+    weights = {name: value for name, value in whole_state_dict(model).items() if isinstance(value, torch.Tensor)}
     with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:  # hashing lets go of Python's lock
         lines = sorted(pool.map(of_tensor, weights.items()))
     return hashlib.sha256(json.dumps(lines).encode()).hexdigest()

@@ -28,6 +28,8 @@ def serve(
     name: str | None = None,
     device: str | None = None,
     dtype: str | None = None,
+    quantization: str | None = None,
+    device_map: str | None = None,
     batch_size: int = 32,
     prefix_memory_mb: float = 1024,
     limits: Limits | None = None,
@@ -47,6 +49,8 @@ def serve(
         name: What clients call the model; by default the name of the folder or config.
         device: Such as ``'cuda:1'``; by default a GPU if there is one.
         dtype: Of the weights, such as ``'bfloat16'``; None leaves them as the folder or config says.
+        quantization: ``'8bit'`` or ``'4bit'``; see :func:`~geochat.apis.load_assistant`, as the next.
+        device_map: Spreads the layers over several devices.
         batch_size: Most answers that are written at the same time.
         prefix_memory_mb: Most memory for keys and values that are kept of pictures, in 2**20 bytes.
         limits: How much is taken.
@@ -69,7 +73,7 @@ def serve(
     from geochat.serving.worker import Worker
 
     def load() -> 'Assistant':
-        assistant = load_assistant(model, checkpoint, cfg_options, device, dtype)
+        assistant = load_assistant(model, checkpoint, cfg_options, device, dtype, quantization, device_map)
         return replace(assistant, name=name) if name else assistant
 
     limits = limits or Limits()

@@ -1,4 +1,4 @@
-"""Adapters: what is trained, what is refused, and the 4-bit layers under them where bitsandbytes is."""
+"""Adapters: what is trained, what is refused, and the layers of 4 or 8 bits under them where bitsandbytes is."""
 
 import importlib.util
 
@@ -76,3 +76,20 @@ def test_qlora_computes_with_the_weights_that_4_bits_can_hold_and_trains_the_ada
     layer = quantised.model.model.layers[0].mlp.up_proj
     assert layer.lora_B['default'].weight.grad.abs().sum() > 0
     assert layer.get_base_layer().weight.grad is None
+
+
+@needs_bitsandbytes
+def test_adapters_over_8_bits_are_trained():
+    config = {**LLM_CONFIG, 'hidden_size': 64, 'intermediate_size': 128}
+    llm = HFCausalLM(config, lora={'r': 2, 'dropout': 0.0}, quantization={'kind': 'int8'})
+    llm = llm.to('cuda' if torch.cuda.is_available() else 'cpu')
+    ids = torch.arange(3, 11, device=next(llm.parameters()).device)[None]
+    states = llm.hidden_states(
+        llm.embed(ids), torch.ones_like(ids, dtype=torch.bool), torch.arange(8, device=ids.device)[None]
+    )
+    states.square().mean().backward()
+    layer = llm.model.model.layers[0].mlp.up_proj
+    assert layer.get_base_layer().weight.dtype == torch.int8
+    assert layer.lora_B['default'].weight.grad.abs().sum() > 0
+    with pytest.raises(ValueError, match='quantised already'):
+        quantize_linear_layers(llm.model)

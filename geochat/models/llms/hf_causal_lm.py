@@ -201,13 +201,13 @@ class HFCausalLM(nn.Module):
             mlp.register_forward_hook(self._put_back_needed)
 
     def _select_needed(self, _: nn.Module, inputs: tuple[torch.Tensor]) -> tuple[torch.Tensor]:
-        return inputs if self._needed is None else (inputs[0][self._needed][None],)
+        return inputs if self._needed is None else (inputs[0][self._needed.to(inputs[0].device)][None],)
 
     def _put_back_needed(self, _: nn.Module, __: Any, output: torch.Tensor) -> torch.Tensor:
         if self._needed is None:
             return output
         whole = output.new_zeros(*self._needed.shape, output.shape[-1])
-        return whole.masked_scatter(self._needed[..., None], output)
+        return whole.masked_scatter(self._needed[..., None].to(output.device), output)
 
     def _layout_settings(self, layout: Layout, dtype: torch.dtype) -> dict[str, Any]:
         """Tell the attention back end who sees whom, in its own form."""
@@ -221,8 +221,8 @@ class HFCausalLM(nn.Module):
         return {'attention_mask': None, **varlen_settings(layout)}
 
     def logits(self, rows: torch.Tensor) -> torch.Tensor:
-        """Apply the head to chosen rows (..., hidden_size): float32 (..., vocabulary)."""
-        return self.model.get_output_embeddings()(rows).float()
+        """Apply the head to chosen rows (..., hidden_size): float32 (..., vocabulary), on the embeddings' device."""
+        return self.model.get_output_embeddings()(rows).float().to(self.model.get_input_embeddings().weight.device)
 
     @property
     def can_share_prefixes(self) -> bool:
