@@ -43,7 +43,7 @@ def small_served_model() -> Assistant:
         name=NAME,
         model=model,
         processor=TRANSFORMS.build(processor),
-        box_codec=BOX_CODECS.build({'type': 'GeoChatBoxCodec'}),
+        box_codec=BOX_CODECS.build({'type': 'GeoChatBoxCodec', 'padding': 'centre'}),
         task_prompts={'refer': TASK_PROMPT_TEMPLATES.build({'type': 'ReferPrompt'})},
     )
 

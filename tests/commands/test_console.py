@@ -70,7 +70,7 @@ def test_all_that_is_known_of_an_answer_and_its_drawing(geochat, tmp_path):
     assert (answer['task'], answer['tokens'], answer['image_size']) == ('refer', 6, [40, 20])
     assert Image.open(tmp_path / 'o.png').width >= 512
     _, out, _ = geochat('ask', 'red.png', '--box', 12, 5, 8, 6, 30, *settings)
-    assert json.loads(out)['prompt'] == '[identify] what is this {<20><10><40><40>|<30>}'
+    assert json.loads(out)['prompt'] == '[identify] what is this {<20><30><40><45>|<30>}'
     _, out, _ = geochat('ask', 'red.png', '--classes', 'port', 'farm', *settings)
     assert 'Classes: port, farm.' in json.loads(out)['prompt']
 

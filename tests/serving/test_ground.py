@@ -38,9 +38,9 @@ def test_the_model_is_asked_in_its_own_words(http):
 
 
 def test_boxes_are_in_pixels_degrees_and_have_scores():
-    """{<10><20><30><60>|<90>} of a picture of 200 x 100: x from 20 to 60, y from 20 to 60, a quarter turn."""
+    """{<10><35><30><55>|<90>} of 200 x 100, padded to 200 x 200: x 20 to 60, y 70 - 50 to 110 - 50, a quarter turn."""
     served = small_served_model()
-    text = '{<10><20><30><60>|<90>}'
+    text = '{<10><35><30><55>|<90>}'
     ids = served.processor.tokenizer.encode(text, add_special_tokens=False)
     half = math.log(0.5) / len(ids)
     sample = Request(np.array([1, 300]))
