@@ -176,6 +176,7 @@ class EngineBackend(Backend):
         box_codec: Its box language; None if no setting asks for it.
         batch_size: See :class:`~geochat.generation.GenerationEngine`, as the next.
         prefix_memory_mb: Most memory for what is kept of pictures.
+        compile: True writes one answer at a time, by compiled steps.
 
     Attributes:
         engine: The engine.
@@ -188,8 +189,10 @@ class EngineBackend(Backend):
         box_codec: 'BoxCodec | None' = None,
         batch_size: int = DEFAULT_BATCH_SIZE,
         prefix_memory_mb: float = DEFAULT_PREFIX_MEMORY_MB,
+        compile: bool = False,
     ):
-        self.engine = GenerationEngine(model, batch_size, prefix_memory_mb=prefix_memory_mb, box_codec=box_codec)
+        settings = {'prefix_memory_mb': prefix_memory_mb, 'box_codec': box_codec, 'compile': compile}
+        self.engine = GenerationEngine(model, batch_size, **settings)
         self.processor, self.batch_size = processor, batch_size
 
     @property

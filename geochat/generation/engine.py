@@ -38,6 +38,11 @@ class GenerationEngine:
         prefix_memory_mb: Most memory, in 2**20 bytes, for keys and values of prefixes: those of the batch, which takes
             as many as fit and at least one, and those kept for later requests, of which the ones used last stay.
         box_codec: The model's box language, for requests with ``stop_at_box`` or ``box_grammar``.
+        compile: True writes one answer at a time, by steps that ``torch.compile`` has compiled over keys and values of
+            a fixed size: the first answer waits for that. ``batch_size`` is 1 then.
+
+    Raises:
+        ValueError: If ``compile`` comes with another ``batch_size``, or the LLM's attention does not allow it.
     """
 
     def __init__(
@@ -47,9 +52,12 @@ class GenerationEngine:
         share_prefixes: bool = True,
         prefix_memory_mb: float = DEFAULT_PREFIX_MEMORY_MB,
         box_codec: 'BoxCodec | None' = None,
+        compile: bool = False,
     ):
         if batch_size < 1:
             raise ValueError(f'batch_size is at least 1, not {batch_size}')
+        if compile and batch_size != 1:
+            raise ValueError(f'compiled steps write one answer at a time: batch_size is 1, not {batch_size}')
         self.model = model
         self.batch_size = batch_size
         self.share_prefixes = share_prefixes and model.llm.can_share_prefixes
@@ -57,7 +65,7 @@ class GenerationEngine:
         pattern = None if box_codec is None else box_codec.pattern
         self._language = Language(model.llm.tokenizer, model.llm.stop_ids, model.llm.vocabulary, pattern)
         self._waiting: deque[AnswerInProgress] = deque()
-        self._rows = Rows(model)
+        self._rows = _compiled_row(model) if compile else Rows(model)
 
     def generate(self, requests: Sequence[Request]) -> list[Generated]:
         """Answer requests.
@@ -288,7 +296,7 @@ class Rows:
         positions = (mask.long().cumsum(1) - 1).clamp(min=0) + before[:, None]
         cache, needed = llm.new_cache(), torch.zeros_like(mask)
         needed[:, -1] = True
-        states = llm.hidden_states(embeds, mask, positions, cache, needed, _spans(answers))
+        states = llm.hidden_states(embeds, mask, positions, cache, needed, prefix_spans(answers))
         logits, ends = llm.logits(states[:, -1]), positions[:, -1]
         if self.answers:
             cache = _joined(self._cache, cache)
@@ -307,7 +315,7 @@ class Rows:
         self._mask = nn.functional.pad(self._mask, (0, 1), value=True)
         self._positions = self._positions + 1
         embeds = llm.embed(self._next_ids)[:, None]
-        spans = _spans(self.answers)
+        spans = prefix_spans(self.answers)
         states = llm.hidden_states(embeds, self._mask, self._positions[:, None], self._cache, prefixes=spans)
         self.logits, self._next_ids = llm.logits(states[:, -1]), None
 
@@ -357,13 +365,20 @@ class Rows:
         return embeds, mask
 
 
+def _compiled_row(model: 'GeoChat') -> 'Rows':
+    from geochat.generation.fixed import FixedRow  # which builds on what stands here
+
+    return FixedRow(model)
+
+
 def _begin(request: Request, number: int) -> Any:
     """What requests that are to be answered together have in common."""
     key = request.prefix_key
     return number if key is None else key
 
 
-def _spans(answers: Sequence[AnswerInProgress]) -> list[PrefixSpan]:
+def prefix_spans(answers: Sequence[AnswerInProgress]) -> list[PrefixSpan]:
+    """Tell which rows of a batch have which prefix before them."""
     spans, start = [], 0
     for _, group in itertools.groupby(answers, key=lambda answer: id(answer.prefix)):
         members = list(group)

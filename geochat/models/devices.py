@@ -13,6 +13,9 @@ if TYPE_CHECKING:
 
 Device = int | str
 
+STAYING = ['past_key_values', 'prefixes']
+"""What layers are given that is not moved to them: keys and values lie where they belong already."""
+
 MAX_SHOWN = 300
 """Most characters of an error of accelerate's, which may name every weight."""
 
@@ -51,7 +54,7 @@ def spread_over_devices(model: 'GeoChat', device_map: str | Mapping[str, Device]
         folder = waiting.name
     try:
         check_device_map(model, dict(places))
-        dispatch_model(model, dict(places), offload_dir=folder, force_hooks=True)
+        dispatch_model(model, dict(places), offload_dir=folder, skip_keys=STAYING, force_hooks=True)
     except (AssertionError, RuntimeError, ValueError) as error:
         raise ValueError(f'device_map cannot be followed: {str(error).splitlines()[0][:MAX_SHOWN]}') from error
     if next(model.llm.parameters()).device.type == 'meta':

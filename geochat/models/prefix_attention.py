@@ -16,6 +16,9 @@ from torch import nn
 PREFIX_ATTENTION = 'geochat_shared_prefix'
 """Name under which transformers knows :func:`prefix_attention`."""
 
+COMPILED_PREFIX_ATTENTION = 'geochat_shared_prefix_compiled'
+"""Its name where it is compiled with the layers, for shapes that stay the same."""
+
 MAX_SCORES = 2**26
 """Most scores that are held at a time where there is no fused kernel: 268 MB of float32."""
 
@@ -57,8 +60,11 @@ def own_mask(mask: torch.Tensor, length: int) -> torch.Tensor:
         length: T, how many tokens are asked about.
 
     Returns:
-        (B, 1, T, S) bool. Padding sees itself, so that no softmax is empty.
+        (B, 1, T, S) bool. Padding sees itself, so that no softmax is empty. A single token, which is none, sees all
+        that the mask allows: its row may have room left behind it.
     """
+    if length == 1:
+        return mask[:, None, None]
     size = mask.shape[1]
     places = torch.arange(size, device=mask.device)
     queries = places[size - length :, None]

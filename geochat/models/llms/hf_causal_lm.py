@@ -4,7 +4,7 @@ import functools
 import importlib.util
 import json
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,13 @@ from geochat.models.attention import (
 from geochat.models.layers import checkpoint_layers, compile_layers
 from geochat.models.llms.start_values import set_start_values
 from geochat.models.partitioned import build_transformer
-from geochat.models.prefix_attention import PREFIX_ATTENTION, PrefixSpan, own_mask, prefix_attention
+from geochat.models.prefix_attention import (
+    COMPILED_PREFIX_ATTENTION,
+    PREFIX_ATTENTION,
+    PrefixSpan,
+    own_mask,
+    prefix_attention,
+)
 from geochat.models.weights import load_weights, stream_weights
 from geochat.registry import CHAT_TEMPLATES, LLMS
 
@@ -156,7 +162,8 @@ class HFCausalLM(nn.Module):
             mask: (B, S) bool, True for tokens that may be seen: those in the cache, then the T given. Or the
                 :class:`~geochat.models.attention.Layout` of rows that hold several texts, without a cache.
             positions: (B, T) position of each token in its own sequence.
-            cache: A transformers ``Cache`` to read and extend; None keeps none.
+            cache: A transformers ``Cache`` to read and extend; None keeps none. With one of a fixed size, the mask is
+                of that size, T is 1 and the decoder is compiled.
             needed: (B, T) bool, the tokens whose states are used; the last layer's MLP is spared for the others, whose
                 states mean nothing. None needs all.
             prefixes: Which rows have which prefix before them (:mod:`geochat.models.prefix_attention`), if
@@ -178,14 +185,18 @@ class HFCausalLM(nn.Module):
             )
         # Set at every forward and left so: checkpointed layers look them up again in the backward pass.
         self._needed = needed
-        if prefixes:
+        decoder = self.model.get_decoder()
+        has_fixed_size = cache is not None and cache.is_compileable
+        if prefixes or has_fixed_size:
             _register_prefix_attention()
-            self.model.config._attn_implementation = PREFIX_ATTENTION
-            settings = {'attention_mask': own_mask(mask, embeds.shape[1]), 'prefixes': prefixes}
+            back_end = COMPILED_PREFIX_ATTENTION if has_fixed_size else PREFIX_ATTENTION
+            self.model.config._attn_implementation = back_end
+            settings = {'attention_mask': own_mask(mask, embeds.shape[1]), 'prefixes': prefixes or ()}
+            decoder = self._compiled_decoder if has_fixed_size else decoder
         else:
             self.model.config._attn_implementation = choose_attention(self.attention, layout, embeds.device)
             settings = {} if layout is None else self._layout_settings(layout, embeds.dtype)
-        output = self.model.get_decoder()(
+        output = decoder(
             inputs_embeds=embeds,
             position_ids=positions,
             past_key_values=cache,
@@ -238,11 +249,17 @@ class HFCausalLM(nn.Module):
         """Most tokens of a text, question and answer together, that the LLM was made for; None if it does not say."""
         return getattr(self.model.config, 'max_position_embeddings', None)
 
-    def new_cache(self) -> Any:
-        """Return an empty cache for :meth:`hidden_states`."""
-        from transformers import DynamicCache
+    def new_cache(self, size: int | None = None) -> Any:
+        """Return an empty cache for :meth:`hidden_states`: one that grows, or one with room for ``size`` tokens."""
+        from transformers import DynamicCache, StaticCache
 
-        return DynamicCache(config=self.model.config)
+        config = self.model.config
+        return DynamicCache(config=config) if size is None else StaticCache(config=config, max_cache_len=size)
+
+    @functools.cached_property
+    def _compiled_decoder(self) -> Callable[..., Any]:
+        decoder = self.model.get_decoder()
+        return torch.compile(lambda **inputs: decoder(**inputs))
 
 
 def last_mlp(model: nn.Module) -> nn.Module | None:
@@ -352,6 +369,7 @@ def _register_prefix_attention() -> None:
     from transformers import AttentionInterface
 
     AttentionInterface.register(PREFIX_ATTENTION, torch.compiler.disable(prefix_attention))
+    AttentionInterface.register(COMPILED_PREFIX_ATTENTION, prefix_attention)
 
 
 def _attention(name: str) -> str:

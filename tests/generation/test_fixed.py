@@ -1,0 +1,53 @@
+"""Compiled steps over keys and values of a fixed size write the same tokens."""
+
+import shutil
+
+import numpy as np
+import pytest
+import torch
+from small_parts import LLM_CONFIG, small_model, small_parts
+
+from geochat.generation import GenerationEngine, GenerationSettings, Request
+from geochat.models import GeoChat
+from geochat.structures import IMAGE_TOKEN_INDEX
+
+needs_compiler = pytest.mark.skipif(shutil.which('g++') is None, reason='torch.compile needs the compiler g++ on a CPU')
+
+
+def request(picture, *tokens, **settings):
+    """A question of some tokens; about a picture of one value, or about none."""
+    settings = GenerationSettings(**{'max_new_tokens': 20, **settings})
+    if picture is None:
+        return Request(np.array([1, *tokens]), settings=settings)
+    pixels = torch.full((3, 28, 28), float(picture))
+    return Request(np.array([1, 7, IMAGE_TOKEN_INDEX, *tokens]), [pixels], [str(picture)], settings)
+
+
+@needs_compiler
+def test_answers_are_those_of_the_batch():
+    model = small_model()
+    model.llm.stop_ids = ()
+    requests = [
+        request(0.0, 20, 21, 22),
+        request(0.0, 30),
+        request(1.0, 40, 41, 42, 43, 44),
+        request(0.0, 20, 21, 22, temperature=1.0, seed=3),
+        request(None, 50, 51),
+        request(1.0, *range(60, 90), max_new_tokens=240),
+    ]
+    expected = GenerationEngine(model).generate(requests)
+    engine = GenerationEngine(model, batch_size=1, compile=True)
+    for one, other in zip(engine.generate(requests), expected, strict=True):
+        assert one.ids == other.ids and one.finish == other.finish
+        assert one.log_probs == pytest.approx(other.log_probs, abs=1e-4)
+    assert (engine.prefixes.computed, engine.prefixes.found) == (2, 3)
+    assert ''.join(engine.stream(requests[0])).strip() == expected[0].text.strip()
+
+
+def test_what_cannot_be_compiled():
+    with pytest.raises(ValueError, match='batch_size is 1, not 32'):
+        GenerationEngine(small_model(), compile=True)
+    parts = small_parts()
+    parts['llm']['config'] = {**LLM_CONFIG, 'model_type': 'mistral', 'sliding_window': 8}
+    with pytest.raises(ValueError, match='full attention in all layers'):
+        GenerationEngine(GeoChat(**parts), batch_size=1, compile=True)
