@@ -38,6 +38,8 @@ class GeoChatInferencer(Interpreter):
         device_map: Spreads the layers over several devices.
         batch_size: Most answers that are written at the same time.
         prefix_memory_mb: Most memory, in 2**20 bytes, for what is kept of pictures; None takes the engine's default.
+        compile: True compiles the steps of an answer by ``torch.compile``, and writes one answer at a time whatever
+            ``batch_size`` says: for single questions and dialogues on a GPU. The first answer waits for it.
         settings: How answers are written unless a call says otherwise; None takes the likeliest tokens.
         pictures: What pictures are taken, and how.
         backend: Who writes the answers instead of the engine in this process: a
@@ -66,19 +68,21 @@ class GeoChatInferencer(Interpreter):
         device_map: str | Mapping[str, int | str] | None = None,
         batch_size: int = 32,
         prefix_memory_mb: float | None = None,
+        compile: bool = False,
         settings: 'GenerationSettings | None' = None,
         pictures: PictureSettings = DEFAULT_SETTINGS,
         backend: 'Backend | Mapping[str, Any] | None' = None,
     ):
         placing = {'device': device, 'dtype': dtype, 'quantization': quantization, 'device_map': device_map}
         if backend is not None:
-            _refuse_engine_settings(checkpoint=checkpoint, prefix_memory_mb=prefix_memory_mb, **placing)
+            own = {'checkpoint': checkpoint, 'prefix_memory_mb': prefix_memory_mb, 'compile': compile or None}
+            _refuse_engine_settings(**own, **placing)
             assistant = model if isinstance(model, Conventions) else load_conventions(model, cfg_options)
             self.backend = build_backend(backend, batch_size)
         else:
             loaded = isinstance(model, Assistant)
             assistant = model if loaded else load_assistant(model, checkpoint, cfg_options, **placing)
-            self.backend = _engine(assistant, batch_size, prefix_memory_mb)
+            self.backend = _engine(assistant, batch_size, prefix_memory_mb, compile)
         super().__init__(assistant, self.backend.processor, settings, pictures)
         try:
             self.backend.check(self.settings)
@@ -276,11 +280,16 @@ def _refuse_engine_settings(**settings: Any) -> None:
             raise ConfigError(f'{name} is a setting of the built-in engine: leave it out, or leave the backend out')
 
 
-def _engine(assistant: Assistant, batch_size: int, prefix_memory_mb: float | None) -> 'Backend':
+def _engine(assistant: Assistant, batch_size: int, prefix_memory_mb: float | None, compile: bool) -> 'Backend':
+    from geochat.engine import ConfigError
     from geochat.generation import EngineBackend
 
     memory = {} if prefix_memory_mb is None else {'prefix_memory_mb': prefix_memory_mb}
-    return EngineBackend(assistant.model, assistant.processor, assistant.box_codec, batch_size, **memory)
+    size = 1 if compile else batch_size
+    try:
+        return EngineBackend(assistant.model, assistant.processor, assistant.box_codec, size, compile=compile, **memory)
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
 
 
 def _as_pictures(pictures: Picture | Sequence[Picture] | None) -> Sequence[Picture]:

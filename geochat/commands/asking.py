@@ -9,6 +9,8 @@ from geochat.command_line import add_config_options
 if TYPE_CHECKING:
     from geochat.apis import GeoChatInferencer, PictureSettings
 
+BATCH_SIZE = 32
+
 MODEL_VARIABLE = 'GEOCHAT_MODEL'
 """Environment variable that names the model where ``--model`` does not."""
 
@@ -96,8 +98,15 @@ def backend_settings(args: argparse.Namespace) -> dict[str, Any] | None:
     return args.backend and {'type': args.backend, 'base_url': args.base_url, 'model': args.served_model}
 
 
-def build_inferencer(args: argparse.Namespace, batch_size: int | None = None) -> 'GeoChatInferencer':
+def build_inferencer(
+    args: argparse.Namespace, batch_size: int = BATCH_SIZE, compile: bool = False
+) -> 'GeoChatInferencer':
     """Load the model that the arguments name, or make ready to ask the server that they name.
+
+    Args:
+        args: What :func:`add_model_arguments` has read.
+        batch_size: Most answers that are written, or asked of a server, at the same time.
+        compile: True compiles the steps of an answer.
 
     Raises:
         geochat.engine.ConfigError: If none is named, or an argument is out of its range.
@@ -130,7 +139,8 @@ def build_inferencer(args: argparse.Namespace, batch_size: int | None = None) ->
         settings=settings,
         pictures=pictures,
         backend=backend,
-        **({} if batch_size is None else {'batch_size': batch_size}),
+        batch_size=batch_size,
+        compile=compile,
     )
 
 

@@ -3,7 +3,7 @@
 import argparse
 import sys
 
-from geochat.commands.asking import add_model_arguments, build_inferencer
+from geochat.commands.asking import BATCH_SIZE, add_model_arguments, build_inferencer
 
 DESCRIPTION = 'Answer a file of questions. Called again after an interruption, it goes on.'
 
@@ -18,9 +18,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--batch-size',
         type=int,
-        default=32,
+        default=BATCH_SIZE,
         metavar='N',
-        help='answers written or asked of a server at a time (32)',
+        help='answers written or asked of a server at a time (%(default)s)',
     )
     add_model_arguments(parser)
 

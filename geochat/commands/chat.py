@@ -23,12 +23,15 @@ HELP = """\
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
     parser.add_argument('images', nargs='+', metavar='image', help='file of the picture; boxes lie on the first')
+    parser.add_argument(
+        '--compile', action='store_true', help='compile what a token takes; the first answer waits for that'
+    )
     add_model_arguments(parser)
 
 
 def run(args: argparse.Namespace) -> None:
     """Talk until the user ends it."""
-    inferencer = build_inferencer(args)
+    inferencer = build_inferencer(args, compile=args.compile)
     dialogue = inferencer.chat(args.images)
     print('Say something about the picture; /help lists what else there is.')
     with contextlib.suppress(EOFError, KeyboardInterrupt):

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from originals import save_original
 from PIL import Image
 from small_parts import small_model
@@ -335,3 +336,13 @@ def test_an_original_checkpoint_has_geochats_tasks(geochat):
     settings = GenerationSettings(max_new_tokens=4)
     assert geochat.refer(image, 'the red ship', settings).tokens <= 4
     assert geochat.assistant.name == 'geochat-tiny'
+
+
+def test_compiled_steps_answer_the_same(inferencer, model_folder, picture, monkeypatch):
+    unpatched = torch.compile
+    monkeypatch.setattr(torch, 'compile', lambda function: unpatched(function, backend='eager'))  # writes no program
+    compiled = GeoChatInferencer(model_folder, device='cpu', compile=True, settings=inferencer.settings)
+    words = ['Is a harbor present?', 'How many planes are there?']
+    assert [one.answer for one in compiled(picture, words)] == [one.answer for one in inferencer(picture, words)]
+    with pytest.raises(InputError, match='2 beams do not fit into a batch of 1'):
+        compiled(picture, 'yes', settings=GenerationSettings(num_beams=2))

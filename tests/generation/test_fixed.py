@@ -23,10 +23,27 @@ def request(picture, *tokens, **settings):
     return Request(np.array([1, 7, IMAGE_TOKEN_INDEX, *tokens]), [pixels], [str(picture)], settings)
 
 
-@needs_compiler
-def test_answers_are_those_of_the_batch():
+@pytest.fixture
+def traced_only(monkeypatch):
+    """Let torch.compile trace what a step computes, but write no program for it, which takes long."""
+    unpatched = torch.compile
+    monkeypatch.setattr(torch, 'compile', lambda function: unpatched(function, backend='eager', fullgraph=True))
+
+
+def unending_model():
     model = small_model()
     model.llm.stop_ids = ()
+    return model
+
+
+def check(engine, expected, requests):
+    for one, other in zip(engine.generate(requests), expected, strict=True):
+        assert one.ids == other.ids and one.finish == other.finish
+        assert one.log_probs == pytest.approx(other.log_probs, abs=1e-4)
+
+
+def test_answers_are_those_of_the_batch(traced_only):
+    model = unending_model()
     requests = [
         request(0.0, 20, 21, 22),
         request(0.0, 30),
@@ -34,14 +51,33 @@ def test_answers_are_those_of_the_batch():
         request(0.0, 20, 21, 22, temperature=1.0, seed=3),
         request(None, 50, 51),
         request(1.0, *range(60, 90), max_new_tokens=240),
+        request(None, 50, 51, max_new_tokens=0),
     ]
     expected = GenerationEngine(model).generate(requests)
     engine = GenerationEngine(model, batch_size=1, compile=True)
-    for one, other in zip(engine.generate(requests), expected, strict=True):
-        assert one.ids == other.ids and one.finish == other.finish
-        assert one.log_probs == pytest.approx(other.log_probs, abs=1e-4)
+    check(engine, expected, requests)
     assert (engine.prefixes.computed, engine.prefixes.found) == (2, 3)
     assert ''.join(engine.stream(requests[0])).strip() == expected[0].text.strip()
+
+
+def test_an_answer_that_is_given_up_leaves_nothing_behind(traced_only):
+    model = unending_model()
+    expected = GenerationEngine(model).generate([request(0.0, 20, 21)])
+    engine = GenerationEngine(model, batch_size=1, compile=True)
+    given_up, wanted = engine.submit(request(0.0, *range(30, 60))), engine.submit(request(0.0, 20, 21))
+    engine.step()
+    engine.step()
+    engine.cancel(given_up)
+    while wanted.finish is None:
+        engine.step()
+    assert wanted.result.ids == expected[0].ids
+
+
+@needs_compiler
+def test_the_compiled_program_writes_the_same():
+    model = unending_model()
+    requests = [request(0.0, 20, 21, 22), request(0.0, 30)]
+    check(GenerationEngine(model, 1, compile=True), GenerationEngine(model).generate(requests), requests)
 
 
 def test_what_cannot_be_compiled():
