@@ -4,9 +4,9 @@ import argparse
 
 from geochat import __version__
 from geochat.command_line import run_tool
-from geochat.commands import ask, batch, chat, serve, test, train
+from geochat.commands import ask, batch, chat, demo, serve, test, train
 
-COMMANDS = (train, test, chat, ask, batch, serve)
+COMMANDS = (train, test, chat, ask, batch, serve, demo)
 """Modules of :mod:`geochat.commands`, in the order of the help."""
 
 

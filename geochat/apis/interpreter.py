@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from geochat.generation import GenerationSettings, Written
     from geochat.generation.backend import Processor, Sample
     from geochat.prompts import TaskPrompt
+    from geochat.structures import ParsedAnswer
 
 Query = str | Mapping[str, Any]
 """A question: the words that its task asks for, or the task's own query such as ``{'classes': ['port', 'farm']}``."""
@@ -121,10 +122,14 @@ class Interpreter:
         sample = self.processor.prompt_sample(messages, images)
         return Prepared(asked.task, query, prompt, images, sample, settings or self.settings)
 
+    def parse(self, prepared: Prepared, text: str) -> 'ParsedAnswer':
+        """Read an answer's text, or what has come of it so far, as its task does."""
+        codec = self.assistant.box_codec
+        return self.assistant.task_prompts[prepared.task].parse(text, codec, prepared.image_size)
+
     def read(self, prepared: Prepared, written: 'Written') -> Prediction:
         """Read what the model wrote."""
-        codec = self.assistant.box_codec
-        parsed = self.assistant.task_prompts[prepared.task].parse(written.text, codec, prepared.image_size)
+        parsed = self.parse(prepared, written.text)
         boxes = {}
         if parsed.boxes is not None:
             labels = parsed.box_labels

@@ -68,7 +68,9 @@ class PictureSettings:
 DEFAULT_SETTINGS = PictureSettings()
 
 
-def read_picture(picture: Picture, settings: PictureSettings = DEFAULT_SETTINGS) -> Image.Image:
+def read_picture(
+    picture: Picture, settings: PictureSettings = DEFAULT_SETTINGS, name: str | None = None
+) -> Image.Image:
     """Read a picture that a user brought.
 
     Pictures come as they are stored: an EXIF orientation is not applied, since boxes are told in stored pixels. Of a
@@ -79,6 +81,7 @@ def read_picture(picture: Picture, settings: PictureSettings = DEFAULT_SETTINGS)
         picture: A path, a file's content, a data URL, an ``http`` or ``https`` address where that is allowed, a Pillow
             image, or an array (H, W) or (H, W, channels).
         settings: What is taken, and how.
+        name: What messages call it; None takes :func:`picture_name`.
 
     Returns:
         8-bit RGB.
@@ -86,7 +89,7 @@ def read_picture(picture: Picture, settings: PictureSettings = DEFAULT_SETTINGS)
     Raises:
         PictureError: If it cannot be taken; the message names the picture and says why.
     """
-    name = picture_name(picture)
+    name = name or picture_name(picture)
     if isinstance(picture, np.ndarray):
         return _of_array(picture, settings.channels, settings, name)
     if isinstance(picture, Image.Image):

@@ -101,6 +101,40 @@ class Prediction:
             }
         return content
 
+    def to_geojson(self) -> dict[str, Any]:
+        """Return the boxes as a GeoJSON feature collection: a polygon of its corners for each.
+
+        The coordinates are pixels of the picture, x to the right and y down, and no longitudes and latitudes; the
+        collection says so. A feature has its ``phrase``, its ``score`` in [0, 1] or None, and its ``angle`` in degrees,
+        clockwise on screen.
+
+        Raises:
+            ValueError: If the question had no picture.
+        """
+        if self.image is None:
+            raise ValueError('there are no pixels to place boxes in: the question had no picture')
+        corners = self.polygons.round(3)
+        closed = np.concatenate([corners, corners[:, :1]], axis=1)  # a ring ends where it begins
+        scores = self.box_scores or [None] * len(self.boxes)
+        rows = zip(closed.tolist(), self.labels, scores, self.boxes[:, 4], strict=True)
+        return {
+            'type': 'FeatureCollection',
+            'coordinate_system': {'unit': 'pixel', 'origin': 'top left', 'x': 'right', 'y': 'down'},
+            'image_size': list(self.image.size),
+            'features': [
+                {
+                    'type': 'Feature',
+                    'geometry': {'type': 'Polygon', 'coordinates': [ring]},
+                    'properties': {
+                        'phrase': phrase,
+                        'score': _rounded(score, 6),
+                        'angle': round(math.degrees(angle), 3),
+                    },
+                }
+                for ring, phrase, score, angle in rows
+            ],
+        }
+
 
 def _rounded(value: float | None, digits: int) -> float | None:
     return None if value is None else round(value, digits)

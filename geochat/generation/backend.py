@@ -44,6 +44,12 @@ class Written:
     log_probs: Sequence[float] | None = None
     ends: Callable[[], np.ndarray | None] = lambda: None
 
+    @classmethod
+    def of(cls, generated: Generated, tokenizer: Any) -> 'Written':
+        """Return what the engine generated, given the tokenizer."""
+        ids = generated.ids
+        return cls(generated.text, generated.finish, len(ids), generated.log_probs, lambda: token_ends(ids, tokenizer))
+
     @property
     def log_prob(self) -> float | None:
         """Natural log-probability of the whole answer; None if it is not known."""
@@ -219,7 +225,7 @@ class EngineBackend(Backend):
 
     def result(self, answer: 'AnswerInProgress') -> Written:
         """Return an answer that has ended."""
-        return self._written(answer.result)
+        return Written.of(answer.result, self.processor.tokenizer)
 
     def generate(self, samples: Sequence[Sample], settings: GenerationSettings) -> list[Written | ValueError]:
         """Answer questions, those that begin alike together; see :meth:`Backend.generate`."""
@@ -227,13 +233,5 @@ class EngineBackend(Backend):
         refusals = [_or_refusal(self.engine.check, request) for request in requests]
         asked = [request for request, refusal in zip(requests, refusals, strict=True) if refusal is None]
         answers = iter(self.engine.generate(asked))
-        return [self._written(next(answers)) if refusal is None else refusal for refusal in refusals]
-
-    def _written(self, generated: Generated) -> Written:
-        return Written(
-            generated.text,
-            generated.finish,
-            len(generated.ids),
-            generated.log_probs,
-            lambda: token_ends(generated.ids, self.processor.tokenizer),
-        )
+        tokenizer = self.processor.tokenizer
+        return [refusal or Written.of(next(answers), tokenizer) for refusal in refusals]

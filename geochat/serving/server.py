@@ -3,7 +3,7 @@
 import contextlib
 import logging
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,7 +12,10 @@ from geochat.installation import InstallationError
 from geochat.serving.limits import Limits
 
 if TYPE_CHECKING:
+    import uvicorn
+
     from geochat.apis import Assistant, PictureSettings
+    from geochat.serving.worker import Worker
 
 LOOPBACK = ('127.0.0.1', '::1', 'localhost')
 
@@ -61,34 +64,65 @@ def serve(
         InstallationError: If a package that the server needs is missing.
         ValueError: If what is there is no model that can be served.
     """
-    if not Path(model).exists():
-        raise FileNotFoundError(f'there is no model folder or config {str(model)!r}')
+    placing = {'device': device, 'dtype': dtype, 'quantization': quantization, 'device_map': device_map}
+    load = served_model(model, checkpoint, cfg_options, name, placing)
     try:
         import uvicorn
 
         from geochat.serving.app import create_app
     except ModuleNotFoundError as error:
         raise InstallationError(f"the server needs {error.name}: pip install 'geochat[serving]'") from error
-    from geochat.apis import load_assistant
     from geochat.serving.worker import Worker
-
-    def load() -> 'Assistant':
-        assistant = load_assistant(model, checkpoint, cfg_options, device, dtype, quantization, device_map)
-        return replace(assistant, name=name) if name else assistant
 
     limits = limits or Limits()
     worker = Worker(load, batch_size, limits.max_queue, prefix_memory_mb)
-    server = uvicorn.Server(
-        uvicorn.Config(
-            create_app(worker, limits, api_key, pictures),
-            host=host,
-            port=port,
-            timeout_graceful_shutdown=math.ceil(limits.answer_seconds),
-        )
+    config = uvicorn.Config(
+        create_app(worker, limits, api_key, pictures),
+        host=host,
+        port=port,
+        timeout_graceful_shutdown=math.ceil(limits.answer_seconds),
     )
+    run(uvicorn.Server(config), worker, warn=api_key is None)
+
+
+def served_model(
+    model: str | Path,
+    checkpoint: str | Path | None,
+    cfg_options: Sequence[str],
+    name: str | None,
+    placing: Mapping[str, str | None],
+) -> 'Callable[[], Assistant]':
+    """Return what loads the model of a server; see :func:`serve`.
+
+    Raises:
+        FileNotFoundError: If there is no such model.
+    """
+    if not Path(model).exists():
+        raise FileNotFoundError(f'there is no model folder or config {str(model)!r}')
+
+    def load() -> 'Assistant':
+        from geochat.apis import load_assistant
+
+        assistant = load_assistant(model, checkpoint, cfg_options, **placing)
+        return replace(assistant, name=name) if name else assistant
+
+    return load
+
+
+def run(server: 'uvicorn.Server', worker: 'Worker', warn: bool) -> None:
+    """Run a server until a signal ends it, or its model cannot be loaded.
+
+    Args:
+        server: The server.
+        worker: Loads the model; the server's application starts and closes it.
+        warn: True warns if other machines are answered.
+
+    Raises:
+        Exception: Why the model could not be loaded.
+    """
     worker.on_failure = lambda: setattr(server, 'should_exit', True)
-    if host not in LOOPBACK and api_key is None:
-        logging.getLogger('uvicorn.error').warning('whoever reaches %s can ask: there is no API key', host)
+    if warn and server.config.host not in LOOPBACK:
+        logging.getLogger('uvicorn.error').warning('whoever reaches %s can ask', server.config.host)
     with contextlib.suppress(KeyboardInterrupt):  # uvicorn raises it again after it has ended
         server.run()
     if worker.error is not None:

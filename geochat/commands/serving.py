@@ -1,0 +1,82 @@
+"""What the commands that listen have in common: which model is served, where, and how much is taken."""
+
+import argparse
+from collections.abc import Sequence
+from dataclasses import fields
+from typing import Any
+
+from geochat.command_line import add_config_options
+from geochat.commands.asking import add_placing_arguments, placing
+from geochat.serving.limits import Limits
+
+
+def add_server_arguments(
+    parser: argparse.ArgumentParser, port: int, batch_size: int, max_side: int, limits: Limits, names: Sequence[str]
+) -> None:
+    """Add the arguments.
+
+    Args:
+        parser: What they are added to.
+        port: Default of ``--port``.
+        batch_size: Default of ``--batch-size``.
+        max_side: Default of ``--max-picture-side``.
+        limits: Defaults of the limits.
+        names: Names of the limits that there are.
+    """
+    parser.add_argument(
+        'model', help='a model folder (ours, an original GeoChat, a LLaVA), the work directory of a run, or a config'
+    )
+    parser.add_argument('checkpoint', nargs='?', help='for a config: its weights')
+    parser.add_argument('--host', default='127.0.0.1', help='address to listen at; by default this machine only')
+    parser.add_argument('--port', type=int, default=port, help=f'{port} if not given')
+    parser.add_argument('--name', help='what the model is called; by default the name of the folder or config')
+    add_placing_arguments(parser)
+    parser.add_argument(
+        '--batch-size',
+        type=int,
+        default=batch_size,
+        help=f'most answers that are written at the same time; {batch_size} if not given',
+    )
+    parser.add_argument('--prefix-memory-mb', type=float, default=1024, help='most memory for what is kept of pictures')
+    parser.add_argument(
+        '--max-picture-side',
+        type=int,
+        default=max_side,
+        help=f"most pixels of a picture's longer side; {max_side} if not given",
+    )
+    parser.add_argument(
+        '--stretch',
+        choices=['full', 'minmax', 'percentile'],
+        help='how values of more than 8 bits become 8; such pictures are refused if not given',
+    )
+    for limit in fields(Limits):
+        if limit.name in names:
+            default = getattr(limits, limit.name)
+            option = f'--{limit.name.replace("_", "-")}'
+            parser.add_argument(option, type=limit.type, default=default, help=f'{default} if not given')
+    add_config_options(parser)
+
+
+def server_settings(args: argparse.Namespace) -> dict[str, Any]:
+    """Return what the arguments say, as :func:`geochat.serving.serve` takes it.
+
+    Raises:
+        geochat.engine.ConfigError: If a limit is not positive.
+    """
+    from geochat.apis import PictureSettings
+    from geochat.engine import ConfigError
+
+    names = [limit.name for limit in fields(Limits) if hasattr(args, limit.name)]
+    try:
+        limits = Limits(**{name: getattr(args, name) for name in names})
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
+    same = ('model', 'checkpoint', 'cfg_options', 'host', 'port', 'name')
+    return {
+        **{name: getattr(args, name) for name in same},
+        **placing(args),
+        'batch_size': args.batch_size,
+        'prefix_memory_mb': args.prefix_memory_mb,
+        'limits': limits,
+        'pictures': PictureSettings(max_side=args.max_picture_side, stretch=args.stretch),
+    }

@@ -1,0 +1,72 @@
+"""What is let through to Gradio: the paths that the page needs, and bodies of a sensible size; nothing of its files."""
+
+import re
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Any
+
+from starlette.responses import JSONResponse
+
+from geochat.serving.errors import APIError
+
+PATHS = re.compile(
+    r'/|/(?:config|theme\.css|favicon\.ico)'
+    r'|/(?:assets|static|svelte)/.*'
+    r'|/gradio_api/(?:queue/join|queue/data|heartbeat/\w+|startup-events|app_id|cancel|reset)/?'
+    r'|/sessions/.*'
+)
+"""Gradio would also read files, take uploads, fetch addresses, save sessions and more: here nobody needs that."""
+
+MAX_EVENT_BYTES = 2**16
+"""Most bytes of what a button sends."""
+
+HEADERS = [
+    (b'cache-control', b'no-store'),
+    (b'referrer-policy', b'no-referrer'),
+    (b'x-content-type-options', b'nosniff'),
+]
+"""What goes with pictures and answers: no browser or proxy keeps them."""
+
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+
+
+class Gate:
+    """ASGI middleware before everything else.
+
+    Args:
+        app: What is let through to.
+        max_upload_bytes: Most bytes of a picture's file.
+    """
+
+    def __init__(self, app: Callable[..., Awaitable[None]], max_upload_bytes: int):
+        self.app, self.max_upload_bytes = app, max_upload_bytes
+
+    async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
+        """Let a request through, or refuse it."""
+        if scope['type'] == 'lifespan':
+            await self.app(scope, receive, send)
+            return
+        refusal = self._refusal(scope)
+        if refusal is not None:
+            await JSONResponse(refusal.body, refusal.status)(scope, receive, send)
+            return
+
+        async def send_with_headers(message: MutableMapping[str, Any]) -> None:
+            if message['type'] == 'http.response.start' and scope['path'].startswith('/sessions/'):
+                message['headers'] = [*message['headers'], *HEADERS]
+            await send(message)
+
+        await self.app(scope, receive, send_with_headers)
+
+    def _refusal(self, scope: MutableMapping[str, Any]) -> APIError | None:
+        if scope['type'] != 'http' or not PATHS.fullmatch(scope['path']):
+            return APIError(404, f'there is no {scope["path"]}', 'not_found')
+        if scope['method'] not in ('POST', 'PUT', 'PATCH'):
+            return None
+        length = dict(scope['headers']).get(b'content-length', b'')
+        if not length.isdigit():
+            return APIError(411, 'the length of the body is missing', 'length_required')
+        most = self.max_upload_bytes if scope['path'].startswith('/sessions/') else MAX_EVENT_BYTES
+        if int(length) > most:
+            return APIError(413, f'the file has more than {most / 2**20:g} MB', 'body_too_large')
+        return None

@@ -1,0 +1,149 @@
+"""What the demo knows of each user who has its page open; nothing of it is written to the disk."""
+
+import secrets
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from PIL import Image
+
+from geochat.apis import History, Prepared
+from geochat.apis.interpreter import Query
+from geochat.serving.errors import APIError
+from geochat.serving.worker import Job
+
+
+@dataclass
+class Writing:
+    """An answer on its way.
+
+    Attributes:
+        history: What was said before; it becomes the session's when the answer has ended.
+        prepared: The question, once it has been put into words.
+        job: What the worker was given, once it was.
+        text: What has come of the answer.
+        again: True if it takes the place of the last answer.
+        stopped: True if it was given up.
+    """
+
+    history: History | None = None
+    prepared: Prepared | None = None
+    job: Job | None = None
+    text: str = ''
+    again: bool = False
+    stopped: bool = False
+
+    def stop(self) -> None:
+        """Give the answer up; whoever waits for its words is told."""
+        self.stopped = True
+        if self.job is not None:
+            self.job.fail(stopped())
+
+
+def stopped() -> APIError:
+    """Return the error of an answer that was given up."""
+    return APIError(499, 'Stopped: this question and what came of its answer are not remembered.', 'stopped')
+
+
+@dataclass(eq=False)
+class Session:
+    """One open page of one user. All of it is used by the server's event loop alone.
+
+    Attributes:
+        key: What the page names its pictures by: 256 random bits, told to this page only.
+        picture: What is asked about.
+        pictures: How many were opened.
+        history: What was said of it; None before the first question.
+        asked: The last question and its task.
+        answered: True if its answer is remembered.
+        box: The box that was drawn: cx, cy, w, h in pixels of the picture, angle in radians, clockwise on screen.
+        writing: The answer that is being written.
+        notice: What the user is to be told.
+        version: How often the picture or the dialogue has changed; a part of addresses, so that no browser shows what
+            it remembers of an earlier one.
+        used: When the user last did something, on the clock of ``time.monotonic``.
+    """
+
+    key: str = field(default_factory=lambda: secrets.token_urlsafe(32))
+    picture: Image.Image | None = None
+    pictures: int = 0
+    history: History | None = None
+    asked: tuple[Query, str] | None = None
+    answered: bool = False
+    box: list[float] | None = None
+    writing: Writing | None = None
+    notice: str = ''
+    version: int = 0
+    used: float = field(default_factory=time.monotonic)
+
+    def show(self, picture: Image.Image) -> None:
+        """Begin with another picture."""
+        self.clear()
+        self.picture, self.box = picture, None
+        self.pictures += 1
+
+    def clear(self) -> None:
+        """Forget all that was said; the picture stays."""
+        self.stop()
+        self.history, self.asked, self.answered, self.notice = None, None, False, ''
+        self.version += 1
+
+    def stop(self) -> None:
+        """Give up the answer that is being written, if there is one."""
+        if self.writing is not None:
+            self.writing.stop()
+            self.writing = None
+
+
+class Sessions:
+    """All open pages.
+
+    Args:
+        most: How many there may be at a time: each may hold a picture in memory.
+        idle_seconds: After how long without a question a page makes room for another one.
+    """
+
+    def __init__(self, most: int, idle_seconds: float):
+        self.most, self.idle_seconds = most, idle_seconds
+        self._by_page: dict[str, Session] = {}
+
+    def __iter__(self) -> Iterator[Session]:
+        return iter(self._by_page.values())
+
+    def open(self, page: str) -> Session:
+        """Return a page's session, a new one for a new page.
+
+        Args:
+            page: Gradio's name of the page.
+
+        Raises:
+            APIError: If there are too many (429).
+        """
+        if page not in self._by_page:
+            self._make_room()
+            self._by_page[page] = Session()
+        session = self._by_page[page]
+        session.used = time.monotonic()
+        return session
+
+    def find(self, key: str) -> Session | None:
+        """Return the session of a key."""
+        return next((session for session in self if secrets.compare_digest(session.key.encode(), key.encode())), None)
+
+    def close(self, page: str) -> None:
+        """Forget a page, and end what is being written for it."""
+        if session := self._by_page.pop(page, None):
+            session.stop()
+
+    def close_all(self) -> None:
+        """Forget all pages."""
+        for page in list(self._by_page):
+            self.close(page)
+
+    def _make_room(self) -> None:
+        if len(self._by_page) < self.most:
+            return
+        page = min(self._by_page, key=lambda page: self._by_page[page].used)
+        if self._by_page[page].used > time.monotonic() - self.idle_seconds:
+            raise APIError(429, f'The demo is full: {self.most} people are using it. Try again later.', 'demo_full')
+        self.close(page)

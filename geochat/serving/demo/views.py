@@ -1,0 +1,168 @@
+"""What a session looks like on the page: the dialogue as HTML, and pictures with the boxes of an answer."""
+
+from dataclasses import dataclass, replace
+from html import escape
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from PIL import Image
+
+from geochat.apis import Prediction
+from geochat.serving.demo.sessions import Session, Writing
+from geochat.serving.demo.tasks import TASKS
+from geochat.structures import GroundedText
+from geochat.structures.grounded_text import Phrase
+from geochat.visualization import Color, colored_html, draw_boxes, hex_color, ink_on, phrase_colors
+
+if TYPE_CHECKING:
+    from geochat.box_codecs import BoxCodec
+
+VIEW_SIDE = 1600
+"""Pixels of the longer side of what the page shows; what is downloaded has all pixels."""
+
+
+@dataclass(frozen=True)
+class Shown:
+    """What was said, with the boxes that are drawn and their colours.
+
+    Attributes:
+        answers: The answers in their order; see :func:`located`.
+        colors: The colour of each phrase, the same through the whole dialogue.
+    """
+
+    answers: tuple[Prediction, ...] = ()
+    colors: dict[str, Color] | None = None
+
+    def draw(self, number: int, most: int | None = None) -> Image.Image:
+        """Draw an answer's boxes.
+
+        Args:
+            number: Which answer.
+            most: Most pixels of the longer side of the picture before boxes are drawn on it; None leaves it as it is.
+        """
+        answer = self.answers[number]
+        image, scale = fit(answer.image, most)
+        boxes = answer.boxes * [scale, scale, scale, scale, 1]
+        return draw_boxes(image, boxes, answer.labels, [self.colors[label] for label in answer.labels])
+
+
+def shown(session: Session) -> Shown:
+    """Return what is shown of a session's dialogue."""
+    if session.history is None:
+        return Shown((), {})
+    codec = session.history.interpreter.assistant.box_codec
+    answers = tuple(located(prediction, codec) for prediction in session.history.predictions)
+    return Shown(answers, phrase_colors([label for answer in answers for label in answer.labels]))
+
+
+def located(prediction: Prediction, codec: 'BoxCodec') -> Prediction:
+    """Return an answer with the boxes that belong on the picture.
+
+    Those of an answer that names what is in a box are the boxes of its question, as the model was given them; their
+    phrase is the name, their score the answer's confidence.
+    """
+    if prediction.task != 'identify':
+        return prediction
+    boxes = codec.decode(prediction.prompt, prediction.image.size).boxes
+    name, count = prediction.text, len(boxes)
+    return replace(
+        prediction,
+        boxes=boxes,
+        labels=(name,) * count,
+        box_scores=(prediction.confidence,) * count,
+        grounded=GroundedText(name, phrases=(Phrase(name, (0, len(name))),)),  # no box is read from the name
+    )
+
+
+def fit(image: Image.Image, most: int | None) -> tuple[Image.Image, float]:
+    """Make a picture smaller if its longer side has more pixels than given; return by what it was multiplied, too."""
+    scale = 1.0 if most is None else min(1.0, most / max(image.size))
+    if scale == 1:
+        return image, scale
+    size = [max(1, round(side * scale)) for side in image.size]
+    return image.resize(size, Image.Resampling.LANCZOS), scale
+
+
+def viewer_state(session: Session, show: Shown) -> dict[str, Any]:
+    """Return what the page's picture viewer is told; ``static/viewer.js`` reads it."""
+    state: dict[str, Any] = {'key': session.key, 'picture': None, 'files': None}
+    if session.picture is None:
+        return state
+    base, version = f'sessions/{session.key}', f'?v={session.version}'
+    width, height = session.picture.size
+    state['picture'] = {
+        'url': f'{base}/picture{version}',
+        'width': width,
+        'height': height,
+        'number': session.pictures,
+    }
+    state['alt'] = f'Picture of {width} x {height} pixels'
+    if show.answers and len(show.answers[-1].boxes):
+        last = len(show.answers) - 1
+        state['picture']['url'] = f'{base}/answers/{last}/view{version}'
+        state['alt'] += ', with boxes: ' + ', '.join(dict.fromkeys(filter(None, show.answers[-1].labels)))
+    if show.answers:
+        last = len(show.answers) - 1
+        state['files'] = {kind: f'{base}/answers/{last}/geochat.{kind}{version}' for kind in ('png', 'json', 'geojson')}
+    return state
+
+
+def dialogue_html(session: Session, show: Shown) -> str:
+    """Return the dialogue as HTML; whatever was typed or written is escaped."""
+    writing = session.writing
+    answers = show.answers[:-1] if writing and writing.again else show.answers
+    turns = [_turn(answer.task, answer.prompt, _answer(answer, show.colors)) for answer in answers]
+    if writing is not None:
+        turns.append(_turn_in_progress(session, writing, show.colors))
+    if not turns:
+        return '<p class="gc-empty">Nothing was asked yet. The answers will stand here.</p>'
+    return f'<ol class="gc-turns">{"".join(turns)}</ol>'
+
+
+def _turn(task: str, prompt: str, answer: str) -> str:
+    title = f'You, <span class="gc-task">{escape(TASKS[task].title)}</span>'
+    return (
+        f'<li><div class="gc-user"><p class="gc-who">{title}</p><p class="gc-prompt">{escape(prompt)}</p></div>'
+        f'<div class="gc-model"><p class="gc-who">Model</p>{answer}</div></li>'
+    )
+
+
+def _turn_in_progress(session: Session, writing: Writing, colors: dict[str, Color]) -> str:
+    prepared = writing.prepared
+    if prepared is None:
+        return _turn(session.asked[1], '', '<p class="gc-waiting">Reading the question</p>')
+    parsed = writing.history.interpreter.parse(prepared, writing.text)
+    words = escape(parsed.text)
+    if parsed.grounded is not None:
+        words = colored_html(parsed.grounded, phrase_colors(parsed.box_labels, colors))
+    waiting = '' if words else f'<p class="gc-waiting">{"Writing boxes" if writing.text else "Waiting for words"}</p>'
+    return _turn(prepared.task, prepared.prompt, waiting or f'<p class="gc-answer gc-writing">{words}</p>')
+
+
+def _answer(answer: Prediction, colors: dict[str, Color]) -> str:
+    words = escape(answer.answer) if answer.grounded is None else colored_html(answer.grounded, colors)
+    parts = [f'<p class="gc-answer">{words}</p>'] if words else []
+    if len(answer.boxes):
+        parts.append(_boxes(answer, colors))
+    if answer.malformed or not parts:
+        written = (
+            f'The model wrote: <code>{escape(answer.answer)}</code>' if answer.answer else 'The model wrote nothing.'
+        )
+        parts.append(f'<p class="gc-note">No answer of the form that was asked for. {written}</p>')
+    if answer.finish == 'length':
+        parts.append(f'<p class="gc-note">Cut off after {answer.tokens} tokens; the settings allow no more.</p>')
+    return ''.join(parts)
+
+
+def _boxes(answer: Prediction, colors: dict[str, Color]) -> str:
+    rows = []
+    for box, label, score in zip(answer.boxes, answer.labels, answer.box_scores, strict=True):
+        cx, cy, width, height = (f'{value:.0f}' for value in box[:4])
+        chip = _chip(label or 'box', colors[label])
+        place = f'{width} &times; {height} px at ({cx}, {cy}), {np.degrees(box[4]):.0f}&deg;'
+        rows.append(f'<li>{chip} <span>{place}</span> <span>score {score:.2g}</span></li>')
+    return f'<ul class="gc-boxes">{"".join(rows)}</ul>'
+
+
+def _chip(text: str, color: Color) -> str:
+    return f'<mark style="background:{hex_color(color)};color:{hex_color(ink_on(color))}">{escape(text)}</mark>'
