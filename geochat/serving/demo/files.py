@@ -38,13 +38,14 @@ class Files:
     async def take_picture(self, key: str, request: Request) -> dict[str, str]:
         """Open the picture that is the request's body."""
         session = self._session(key)
+        name = unquote(request.headers.get('x-file-name', '')) or 'your file'
         try:
             file = await asyncio.wait_for(request.body(), self.talk.limits.read_seconds)
-            await self.talk.open(session, file, unquote(request.headers.get('x-file-name', '')) or 'the picture')
+            await self.talk.open(session, file, name)
         except PictureTooLargeError as error:
-            raise APIError(413, sentence(str(error)), 'image_too_large') from error
+            raise APIError(413, _said(error, name), 'image_too_large') from error
         except PictureError as error:
-            raise APIError(400, sentence(str(error)), 'invalid_image') from error
+            raise APIError(400, _said(error, name), 'invalid_image') from error
         except asyncio.TimeoutError:
             raise APIError(408, 'The file did not arrive in time.', 'body_timeout') from None
         except ClientDisconnect:
@@ -97,6 +98,11 @@ class Files:
         if not 0 <= number < len(show.answers):
             raise _missing()
         return show
+
+
+def _said(error: PictureError, name: str) -> str:
+    """Return what is wrong with a file as a sentence, which may begin with the file's name as it is."""
+    return str(error) if str(error).startswith(name) else sentence(str(error))
 
 
 def _missing() -> APIError:

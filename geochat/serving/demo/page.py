@@ -18,9 +18,12 @@ from geochat.serving.demo.views import dialogue_html, shown, viewer_state
 from geochat.serving.errors import APIError
 from geochat.serving.worker import State
 
-STATIC = Path(__file__).parent / 'static'
 
-CSS = (STATIC / 'page.css').read_text(encoding='utf-8')
+def _static(name: str) -> str:
+    return (Path(__file__).parent / 'static' / name).read_text(encoding='utf-8')
+
+
+CSS = _static('page.css')
 
 LOADING_SECONDS = 0.5
 """How often it is looked whether the model is there."""
@@ -66,7 +69,7 @@ class Page:
             with gr.Column(scale=6, min_width=320):
                 self.viewer = _viewer()
             with gr.Column(scale=5, min_width=320, elem_id='gc-talk'):
-                self.dialogue = gr.HTML(elem_id='gc-dialogue', autoscroll=True)
+                self.dialogue = gr.HTML(js_on_load=_static('dialogue.js'), elem_id='gc-dialogue')
                 self.notice = gr.HTML(elem_id='gc-notice')
                 self._controls()
                 self._settings()
@@ -113,10 +116,10 @@ class Page:
         page.unload(self.left)
         self.viewer.opened(self.show, outputs=self.outputs, **quiet)
         self.viewer.example(self.open_example, outputs=self.outputs, **quiet)
-        self.viewer.drawn(self.draw, trigger_mode='always_last', outputs=self.task, **quiet)
-        self.viewer.identify(self.identify, self.settings, **asking)
+        self.viewer.drawn(None, js="() => 'identify'", outputs=self.task, **quiet)
+        self.viewer.identify(self.identify, [self.viewer, *self.settings], **asking)
         self.task.change(self.choose_task, [self.task, self.words], self.words, **quiet)
-        question = [self.task, self.words, *self.settings]
+        question = [self.viewer, self.task, self.words, *self.settings]
         gr.on([self.ask_button.click, self.words.submit], self.ask, question, **asking)
         self.again_button.click(self.ask_again, self.settings, **asking)
         self.stop_button.click(self.stop, outputs=self.outputs, **quiet)
@@ -149,45 +152,39 @@ class Page:
         picture = await self.talk.in_thread(lambda: draw_example(number))
         return self._changed(request, lambda session: session.show(picture))
 
-    async def draw(self, data: gr.EventData, request: gr.Request) -> Any:
-        """Remember a box that was drawn, or that it was taken away; choose the task that it is for."""
-        self._changed(request, lambda session: setattr(session, 'box', data.box))
-        return gr.skip() if data.box is None else 'identify'
-
     async def choose_task(self, task: str, words: str) -> dict[str, Any]:
         """Fit the text field to a task."""
         chosen = TASKS[task]
-        defaults = {one.words for one in TASKS.values()}
-        return gr.update(
-            label=chosen.label,
-            placeholder=chosen.hint,
-            interactive=chosen.takes_words,
-            value=chosen.words if words in defaults or not chosen.takes_words else words,
-        )
+        fitted = {'label': chosen.label, 'placeholder': chosen.hint, 'interactive': chosen.takes_words}
+        is_default = words in {one.words for one in TASKS.values()}
+        if (is_default and words != chosen.words) or not chosen.takes_words:
+            fitted['value'] = chosen.words
+        return gr.update(**fitted)
 
     async def ask(
-        self, task: str, words: str, temperature: float, top_p: float, tokens: float, request: gr.Request
+        self,
+        viewer: dict[str, Any],
+        task: str,
+        words: str,
+        temperature: float,
+        top_p: float,
+        tokens: float,
+        request: gr.Request,
     ) -> AsyncIterator[Updates]:
         """Ask what was typed, or what is in the box that was drawn."""
 
         def begin(session: Session) -> AsyncIterator:
-            query = query_of(task, words, session.box)
+            query = query_of(task, words, viewer.get('box'))
             return self.talk.ask(session, query, task, drawn_anew(task, temperature, top_p, tokens))
 
         async for updates in self._answering(request, begin, TASKS[task].words):
             yield updates
 
     async def identify(
-        self, temperature: float, top_p: float, tokens: float, data: gr.EventData, request: gr.Request
+        self, viewer: dict[str, Any], temperature: float, top_p: float, tokens: float, request: gr.Request
     ) -> AsyncIterator[Updates]:
-        """Ask what is in a box."""
-
-        def begin(session: Session) -> AsyncIterator:
-            session.box = data.box
-            query = query_of('identify', '', session.box)
-            return self.talk.ask(session, query, 'identify', drawn_anew('identify', temperature, top_p, tokens))
-
-        async for updates in self._answering(request, begin):
+        """Ask what is in the box that was drawn."""
+        async for updates in self.ask(viewer, 'identify', '', temperature, top_p, tokens, request):
             yield updates
 
     async def ask_again(
@@ -270,7 +267,6 @@ class Page:
 
 
 def _viewer() -> gr.HTML:
-    template = (STATIC / 'viewer.html').read_text(encoding='utf-8')
     buttons = [
         f'<button type="button" data-example="{number}" aria-label="Example: {example.title}" title="{example.title}">'
         f'<img src="{example.thumbnail}" alt=""></button>'
@@ -278,8 +274,8 @@ def _viewer() -> gr.HTML:
     ]
     return gr.HTML(
         {'key': None, 'picture': None, 'files': None},
-        html_template=template.replace('EXAMPLES', ''.join(buttons)),
-        js_on_load=(STATIC / 'viewer.js').read_text(encoding='utf-8'),
+        html_template=_static('viewer.html').replace('EXAMPLES', ''.join(buttons)),
+        js_on_load=_static('viewer.js'),
         apply_default_css=False,
         elem_id='gc-viewer',
     )

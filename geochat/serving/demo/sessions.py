@@ -56,7 +56,6 @@ class Session:
         history: What was said of it; None before the first question.
         asked: The last question and its task.
         answered: True if its answer is remembered.
-        box: The box that was drawn: cx, cy, w, h in pixels of the picture, angle in radians, clockwise on screen.
         writing: The answer that is being written.
         notice: What the user is to be told.
         version: How often the picture or the dialogue has changed; a part of addresses, so that no browser shows what
@@ -70,7 +69,6 @@ class Session:
     history: History | None = None
     asked: tuple[Query, str] | None = None
     answered: bool = False
-    box: list[float] | None = None
     writing: Writing | None = None
     notice: str = ''
     version: int = 0
@@ -79,7 +77,7 @@ class Session:
     def show(self, picture: Image.Image) -> None:
         """Begin with another picture."""
         self.clear()
-        self.picture, self.box = picture, None
+        self.picture = picture
         self.pictures += 1
 
     def clear(self) -> None:

@@ -33,7 +33,7 @@ TASKS = {
     'vqa': Task('Short answer', 'Question', 'How many ships are there?'),
     'scene': Task('Scene', 'Classes, with commas between them', 'harbor, airport, forest', ', '.join(BACKGROUNDS)),
     'refer': Task('Refer', 'What to look for', 'the red ship', has_boxes=True),
-    'identify': Task('Identify', 'Box', 'Draw a box on the picture, then ask what is in it', takes_words=False),
+    'identify': Task('Identify', 'Box', 'Draw a box on the picture', takes_words=False),
     'grounding': Task(
         'Describe with boxes', 'Phrase (optional)', 'Leave it empty for a description of all', has_boxes=True
     ),

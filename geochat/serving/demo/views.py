@@ -85,26 +85,25 @@ def fit(image: Image.Image, most: int | None) -> tuple[Image.Image, float]:
 
 def viewer_state(session: Session, show: Shown) -> dict[str, Any]:
     """Return what the page's picture viewer is told; ``static/viewer.js`` reads it."""
-    state: dict[str, Any] = {'key': session.key, 'picture': None, 'files': None}
     if session.picture is None:
-        return state
+        return {'key': session.key, 'picture': None, 'files': None}
     base, version = f'sessions/{session.key}', f'?v={session.version}'
     width, height = session.picture.size
-    state['picture'] = {
-        'url': f'{base}/picture{version}',
-        'width': width,
-        'height': height,
-        'number': session.pictures,
-    }
-    state['alt'] = f'Picture of {width} x {height} pixels'
-    if show.answers and len(show.answers[-1].boxes):
-        last = len(show.answers) - 1
-        state['picture']['url'] = f'{base}/answers/{last}/view{version}'
-        state['alt'] += ', with boxes: ' + ', '.join(dict.fromkeys(filter(None, show.answers[-1].labels)))
+    url, alt, files = f'{base}/picture{version}', f'Picture of {width} x {height} pixels', None
     if show.answers:
-        last = len(show.answers) - 1
-        state['files'] = {kind: f'{base}/answers/{last}/geochat.{kind}{version}' for kind in ('png', 'json', 'geojson')}
-    return state
+        answer = f'{base}/answers/{len(show.answers) - 1}'
+        files = {kind: f'{answer}/geochat.{kind}{version}' for kind in ('png', 'json', 'geojson')}
+        if labels := dict.fromkeys(show.answers[-1].labels):
+            url = f'{answer}/view{version}'
+            alt += ', with boxes: ' + ', '.join(filter(None, labels))
+    picture = {'number': session.pictures, 'url': url, 'alt': alt, 'width': width, 'height': height}
+    return {
+        'key': session.key,
+        'picture': picture,
+        'files': files,
+        'version': session.version,
+        'answered_box': session.asked[0]['boxes'] if session.answered and session.asked[1] == 'identify' else None,
+    }
 
 
 def dialogue_html(session: Session, show: Shown) -> str:
@@ -141,14 +140,14 @@ def _turn_in_progress(session: Session, writing: Writing, colors: dict[str, Colo
 
 def _answer(answer: Prediction, colors: dict[str, Color]) -> str:
     words = escape(answer.answer) if answer.grounded is None else colored_html(answer.grounded, colors)
+    if answer.task == 'identify' and len(answer.boxes):  # the name stands at the box
+        words = ''
     parts = [f'<p class="gc-answer">{words}</p>'] if words else []
     if len(answer.boxes):
         parts.append(_boxes(answer, colors))
     if answer.malformed or not parts:
-        written = (
-            f'The model wrote: <code>{escape(answer.answer)}</code>' if answer.answer else 'The model wrote nothing.'
-        )
-        parts.append(f'<p class="gc-note">No answer of the form that was asked for. {written}</p>')
+        written = '' if words == escape(answer.answer) else f' The model wrote: <code>{escape(answer.answer)}</code>'
+        parts.append(f'<p class="gc-note">This is no answer of the form that was asked for.{written}</p>')
     if answer.finish == 'length':
         parts.append(f'<p class="gc-note">Cut off after {answer.tokens} tokens; the settings allow no more.</p>')
     return ''.join(parts)

@@ -14,6 +14,7 @@ let box = null; // {cx, cy, w, h, angle}, the angle in radians, clockwise on scr
 let drag = null; // what the pointer that is down does: {id, start} draws, {id, turning} turns
 let armed = false; // whether a finger draws instead of scrolling the page
 let number = 0; // which picture it is, whatever is drawn on it
+let version = 0; // how often the picture or the dialogue has changed
 
 // ---- the box
 
@@ -32,11 +33,11 @@ function handle() {
 
 // Pixels of the picture for each on the screen.
 function perPixel() {
-  return size.width / overlay.getBoundingClientRect().width;
+  return size.width / picture.getBoundingClientRect().width;
 }
 
 function place(event) {
-  const area = overlay.getBoundingClientRect();
+  const area = picture.getBoundingClientRect();
   const clip = (value, most) => Math.min(Math.max(value, 0), most);
   return [
     clip((event.clientX - area.left) / area.width, 1) * size.width,
@@ -59,14 +60,20 @@ function paint() {
   set(stem, { x1: top[0], y1: top[1], x2: x, y2: y });
 }
 
-function told() {
+function numbers() {
   return box === null ? null : [box.cx, box.cy, box.w, box.h, box.angle];
+}
+
+// The box is a part of the value, which goes to the server with a question.
+function keep() {
+  props.value = { ...props.value, box: numbers() };
 }
 
 function setBox(value) {
   box = value;
   paint();
-  trigger('drawn', { box: told() });
+  keep();
+  if (box !== null) trigger('drawn');
 }
 
 // ---- drawing with a mouse, a pen or a finger
@@ -87,7 +94,7 @@ stage.addEventListener('pointerdown', (event) => {
 stage.addEventListener('pointermove', (event) => {
   if (!drag || event.pointerId !== drag.id) return;
   if (drag.turning) {
-    const area = overlay.getBoundingClientRect();
+    const area = picture.getBoundingClientRect();
     const x = (event.clientX - area.left) * perPixel() - box.cx;
     const y = (event.clientY - area.top) * perPixel() - box.cy;
     box.angle = Math.atan2(x, -y);
@@ -138,7 +145,7 @@ find('.gc-draw').addEventListener('click', () => arm(!armed));
 find('.gc-remove').addEventListener('click', () => setBox(null));
 find('.gc-identify').addEventListener('click', () => {
   arm(false);
-  trigger('identify', { box: told() });
+  trigger('identify');
 });
 
 // ---- pictures
@@ -194,14 +201,14 @@ for (const button of element.querySelectorAll('[data-example]')) {
 // ---- what the server tells
 
 function show() {
-  const { picture: told, alt, files } = props.value;
+  const { picture: told, files } = props.value;
   size = told;
   picture.hidden = overlay.hidden = !told;
   find('.gc-drop').hidden = Boolean(told);
   find('.gc-draw').disabled = !told;
   if (told) {
     if (picture.getAttribute('src') !== told.url) picture.src = told.url;
-    picture.alt = alt;
+    picture.alt = told.alt;
     overlay.setAttribute('viewBox', `0 0 ${told.width} ${told.height}`);
     stage.style.setProperty('--ratio', told.width / told.height);
     if (number !== told.number) {
@@ -209,11 +216,17 @@ function show() {
       box = null;
       arm(false);
     }
+    if (version !== props.value.version) {
+      version = props.value.version;
+      const isAnswered = JSON.stringify(numbers()) === JSON.stringify(props.value.answered_box);
+      if (isAnswered && !drag) box = null; // it is on the picture now, with its answer
+    }
   }
   stage.classList.toggle('gc-has-picture', Boolean(told));
   find('.gc-files').hidden = !files;
   for (const link of element.querySelectorAll('[data-file]')) link.href = files ? files[link.dataset.file] : '';
   paint();
+  keep();
 }
 
 watch('value', show);

@@ -1,0 +1,271 @@
+"""The demo without a browser: what it lets through, how many it serves, and how it ends."""
+
+import io
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import httpx
+import pytest
+from PIL import Image
+from small_demo import RunningDemo, running_demo, small_demo_model
+from small_parts import small_model, small_parts
+
+pytest.importorskip('gradio')
+
+from gradio.utils import get_upload_folder
+
+from geochat.engine.checkpoint import save_model
+from geochat.serving.demo.sessions import Sessions
+from geochat.serving.errors import APIError
+
+ROOT = Path(__file__).parents[3]
+
+
+def png(size=(40, 30), color='red'):
+    buffer = io.BytesIO()
+    Image.new('RGB', size, color).save(buffer, 'PNG')
+    return buffer.getvalue()
+
+
+def names(demo):
+    """Return the number of each function of the page by its name, and the number of the viewer."""
+    config = httpx.get(f'{demo.url}/config').json()
+    return {one['api_name']: one['id'] for one in config['dependencies']}
+
+
+class Client:
+    """What a page does, without a browser.
+
+    Args:
+        demo: The demo.
+        page: Gradio's name of the page.
+    """
+
+    def __init__(self, demo, page):
+        self.url, self.page, self.functions = demo.url, page, names(demo)
+
+    def call(self, name, *data):
+        """Do something, and return all that came of it."""
+        body = {'data': list(data), 'fn_index': self.functions[name], 'session_hash': self.page}
+        assert httpx.post(f'{self.url}/gradio_api/queue/join', json=body).status_code == 200
+        messages = []
+        address = f'{self.url}/gradio_api/queue/data?session_hash={self.page}'
+        with httpx.stream('GET', address, timeout=30) as stream:
+            for line in stream.iter_lines():
+                if line.startswith('data:'):
+                    messages.append(json.loads(line.removeprefix('data:')))
+        return next(one['output']['data'] for one in messages if one['msg'] == 'process_completed')
+
+    def open(self, content=None):
+        """Begin, open a picture, and return the session's key."""
+        key = self.call('show')[0]['key']
+        self.upload(key, content or png())
+        return key
+
+    def upload(self, key, content):
+        return httpx.post(f'{self.url}/sessions/{key}/picture', content=content, headers={'X-File-Name': 'a.png'})
+
+    def ask(self, words, task='chat', box=None, temperature=0, top_p=1, tokens=8):
+        """Ask, and return the dialogue and the notice."""
+        return self.call('ask', {'box': box}, task, words, temperature, top_p, tokens)[1:3]
+
+
+@pytest.fixture(scope='module')
+def demo():
+    with running_demo(max_users=3) as running:
+        yield running
+
+
+@pytest.fixture
+def client(demo):
+    yield Client(demo, 'page1')
+    demo.app.sessions.close('page1')
+
+
+def test_nothing_of_gradios_files_is_reachable(demo, client):
+    client.open()
+    client.ask('Is a harbor present?')
+    secret = Path(get_upload_folder()) / 'secret.txt'
+    folder_was_there = secret.parent.is_dir()
+    if folder_was_there:
+        assert not [path for path in secret.parent.rglob('*.png')]
+    for path in (
+        f'/gradio_api/file={ROOT / "setup.py"}',
+        f'/gradio_api/file={secret}',
+        '/gradio_api/file/etc/passwd',
+        '/file=/etc/passwd',
+        '/gradio_api/proxy=http://127.0.0.1/',
+        '/gradio_api/deep_link?session_hash=page1',
+        '/gradio_api/runs',
+        '/monitoring',
+        '/static/../../../../../../etc/passwd',
+        '/assets/%2e%2e/%2e%2e/%2e%2e/__init__.py',
+        '/gradio_api/info',
+    ):
+        assert httpx.get(f'{demo.url}{path}').status_code in (403, 404), path
+    file = {'files': ('a.png', png())}
+    assert httpx.post(f'{demo.url}/gradio_api/upload', files=file).status_code == 404
+    assert httpx.post(f'{demo.url}/gradio_api/run/ask', json={'data': []}).status_code == 404
+
+
+def test_pictures_are_reached_by_their_key_alone_and_kept_by_nobody(demo, client):
+    key = client.open()
+    reply = httpx.get(f'{demo.url}/sessions/{key}/picture')
+    assert Image.open(io.BytesIO(reply.content)).getpixel((0, 0)) == (255, 0, 0)
+    assert reply.headers['cache-control'] == 'no-store'
+    for other in (key[:-1], f'{key}x', 'page1', '', 'é'):
+        assert httpx.get(f'{demo.url}/sessions/{other}/picture').status_code == 404
+        assert client.upload(other, png()).status_code == 404
+    assert httpx.get(f'{demo.url}/sessions/{key}/answers/0/geochat.json').status_code == 404
+    demo.app.sessions.close('page1')
+    assert httpx.get(f'{demo.url}/sessions/{key}/picture').status_code == 404
+
+
+def test_large_bodies_are_refused_before_they_are_read(demo, client):
+    key = client.call('show')[0]['key']
+    reply = client.upload(key, b'0' * (33 * 2**20))
+    assert (reply.status_code, reply.json()['error']['code']) == (413, 'body_too_large')
+    pieces = (b'0' for _ in range(3))
+    assert httpx.post(f'{demo.url}/sessions/{key}/picture', content=pieces).status_code == 411
+    body = {'data': ['x' * 70_000], 'fn_index': 0, 'session_hash': 'page1'}
+    assert httpx.post(f'{demo.url}/gradio_api/queue/join', json=body).status_code == 413
+
+
+def test_bad_values_are_explained(client):
+    client.open()
+    assert 'empty' in client.ask(' ')[1]
+    assert 'Draw a box' in client.ask('', 'identify')[1]
+    assert 'outside the picture' in client.ask('', 'identify', [900, 900, 5, 5, 0])[1]
+    assert 'a box is' in client.ask('', 'identify', 'no box')[1].lower()
+    assert 'top_p' in client.ask('yes', top_p=0)[1].lower()
+    assert 'temperature' in client.ask('yes', temperature=-1)[1].lower()
+    assert 'at most 64' in client.ask('yes', tokens=65)[1].lower()
+    dialogue, notice = client.ask('yes')
+    assert 'gc-model' in dialogue
+    assert not notice
+
+
+def test_the_batch_and_the_queue_have_an_end(demo, client):
+    client.open()
+    worker = demo.app.worker
+    with worker.places(worker.max_places):
+        assert 'queue is full' in client.ask('Is a harbor present?')[1]
+    assert not client.ask('Is a harbor present?')[1]
+    assert worker.busy == 0
+
+
+def test_too_many_users_are_told_so(demo):
+    clients = [Client(demo, f'many{number}') for number in range(4)]
+    try:
+        for one in clients[:3]:
+            one.open()
+        assert 'The demo is full: 3 people' in clients[3].call('show')[2]['value' if False else 0 :] if False else True
+        told = clients[3].call('show')
+        assert 'The demo is full: 3 people' in told[2]
+    finally:
+        demo.app.sessions.close_all()
+
+
+def test_who_has_been_idle_makes_room():
+    sessions = Sessions(most=2, idle_seconds=0.05)
+    first = sessions.open('first')
+    second = sessions.open('second')
+    with pytest.raises(APIError, match='full'):
+        sessions.open('third')
+    time.sleep(0.06)
+    assert sessions.open('second') is second
+    sessions.open('third')
+    assert sessions.find(first.key) is None
+    assert sessions.find(second.key) is second
+
+
+def test_several_users_are_answered_in_one_batch(demo):
+    """Each has the answer that they would have alone."""
+    clients = [Client(demo, f'user{number}') for number in range(3)]
+    words = ['Is a harbor present?', 'How many planes are there?', 'yes']
+    try:
+        for one, color in zip(clients, ('red', 'green', 'blue'), strict=True):
+            one.open(png(color=color))
+        alone = [one.ask(word, tokens=48)[0] for one, word in zip(clients, words, strict=True)]
+        for one in clients:
+            one.call('clear')
+        together = [None] * 3
+
+        def ask(number):
+            together[number] = clients[number].ask(words[number], tokens=48)[0]
+
+        threads = [threading.Thread(target=ask, args=(number,)) for number in range(3)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert together == alone
+        assert len(set(together)) == 3
+    finally:
+        demo.app.sessions.close_all()
+
+
+def test_the_page_says_that_the_model_is_being_loaded():
+    go_on = threading.Event()
+
+    def load():
+        go_on.wait(30)
+        return small_demo_model()
+
+    demo = RunningDemo(load)
+    try:
+        client = Client(demo, 'early')
+        client.open()  # pictures are taken in the meantime
+        assert 'is being loaded' in client.ask('Is a harbor present?')[1]
+        go_on.set()
+        assert 'Model: small' in client.call('wait_for_model')[0]
+        assert not client.ask('Is a harbor present?')[1]
+    finally:
+        go_on.set()
+        demo.stop()
+
+
+def test_it_ends_at_once_while_answers_are_written():
+    with running_demo() as demo:
+        client = Client(demo, 'last')
+        client.open()
+        demo.prompter.seconds = 0.2
+        demo.prompter.say('yes no ' * 100)
+        thread = threading.Thread(target=lambda: pytest.raises(Exception, client.ask, 'yes', tokens=64))
+        thread.start()
+        demo.wait_for(lambda: demo.app.worker.busy == 1)
+        start = time.monotonic()
+    assert time.monotonic() - start < 5
+    thread.join(10)
+    assert demo.app.worker.busy == 0
+
+
+def test_the_command_shows_the_page_until_a_signal_ends_it(tmp_path):
+    parts = small_parts()
+    parts['llm']['chat_template'] = {'type': 'vicuna_v1'}
+    model = save_model(small_model(), parts, tmp_path / 'm')
+    command = [sys.executable, '-m', 'geochat', 'demo', model, '--port', '0', '--device', 'cpu']
+    code = f'import sys; sys.argv = {["geochat", *map(str, command[3:])]!r}; from geochat.console import main; main()'
+    process = subprocess.Popen(
+        [sys.executable, '-c', code],
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, 'PYTHONPATH': str(ROOT), 'GRADIO_TEMP_DIR': str(tmp_path / 'gradio')},
+    )
+    lines = []
+    for line in process.stderr:
+        lines.append(line)
+        if 'is ready' in line:
+            break
+    (address,) = [line.split()[-1] for line in lines if 'the page is at' in line]
+    assert address.startswith('http://127.0.0.1:')
+    assert httpx.get(address).status_code == 200
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(20) in (0, -signal.SIGTERM)
+    assert not (tmp_path / 'gradio').exists() or not any((tmp_path / 'gradio').iterdir())
