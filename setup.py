@@ -46,7 +46,7 @@ EXTRAS = {
         'pydantic>=2.7',
         'uvicorn>=0.30',
         'prometheus-client>=0.20',
-        'gradio>=5',
+        'gradio>=6.31,<7',
     ],
     'openai': ['openai>=1.60'],
     'gis': ['rasterio>=1.3', 'pyproj>=3.6'],
@@ -62,6 +62,9 @@ EXTRAS = {
         'fastapi>=0.115',
         'uvicorn>=0.30',
         'prometheus-client>=0.20',
+        'gradio>=6.31,<7',
+        # It drives a browser that is there already; it brings none.
+        'playwright>=1.50',
     ],
     'docs': ['mkdocs>=1.6,<2'],
 }
@@ -86,7 +89,7 @@ setup(
     python_requires='>=3.10',
     packages=find_packages(include=['geochat', 'geochat.*']),
     # geochat/configs is a link to configs/, so that a wheel carries the configs too.
-    package_data={'geochat': ['configs/**/*.py', 'data/**/*']},
+    package_data={'geochat': ['configs/**/*.py', 'data/**/*', 'serving/demo/static/*']},
     install_requires=CORE,
     entry_points={'console_scripts': ['geochat = geochat.console:main']},
     extras_require=EXTRAS,

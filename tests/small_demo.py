@@ -57,12 +57,11 @@ class RunningDemo:
     """A demo that listens at a free port.
 
     Attributes:
-        url: Where it listens.
         app: Its application.
         prompter: Tells its model what to write, once it is loaded.
     """
 
-    def __init__(self, load: Callable[[], Assistant] = small_demo_model, max_users: int = 32, **limits: float):
+    def __init__(self, load: Callable[[], Assistant] = small_demo_model, max_users: int = 32, share: bool = False):
         self.prompter: Prompter | None = None
 
         def load_and_listen() -> Assistant:
@@ -70,14 +69,18 @@ class RunningDemo:
             self.prompter = Prompter(assistant)
             return assistant
 
-        limits = Limits(**{'max_queue': 2, 'max_tokens': 64, **limits})
+        limits = Limits(max_queue=2, max_tokens=64)
         worker = Worker(load_and_listen, batch_size=2, max_queue=limits.max_queue, prefix_memory_mb=16)
         self.app = DemoApp(worker, limits, PictureSettings(max_side=3000), max_users)
-        self.server = DemoServer(self.app, '127.0.0.1', 0, log_level='critical')
+        self.server = DemoServer(self.app, '127.0.0.1', 0, share, log_level='critical')
         self.thread = threading.Thread(target=self.server.run)
         self.thread.start()
         self.wait_for(lambda: self.server.started)
-        self.url = f'http://127.0.0.1:{self.server.port}'
+
+    @property
+    def url(self) -> str:
+        """Where it listens."""
+        return f'http://127.0.0.1:{self.server.port}'
 
     def wait_for(self, condition: Callable[[], bool], seconds: float = 30) -> None:
         """Wait until something holds."""

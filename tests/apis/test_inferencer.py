@@ -36,6 +36,30 @@ def read(inferencer, asked_picture, question, task, text):
     )
 
 
+def test_boxes_as_geojson_in_pixels(inferencer):
+    """The codec's turned box on a picture of 60 x 30 pixels: its corners go round once, clockwise on screen."""
+    found = read(inferencer, Image.new('RGB', (60, 30)), 'the red ship', 'refer', '{<10><20><50><60>|<90>}')
+    content = json.loads(json.dumps(found.to_geojson()))
+    assert content['type'] == 'FeatureCollection'
+    assert content['image_size'] == [60, 30]
+    assert content['coordinate_system'] == {'unit': 'pixel', 'origin': 'top left', 'x': 'right', 'y': 'down'}
+    (feature,) = content['features']
+    (ring,) = feature['geometry']['coordinates']
+    assert ring[0] == ring[-1]
+    assert np.allclose(ring[:4], found.polygons[0], atol=1e-3)
+    x, y = np.array(ring).T
+    assert (x[:-1] * y[1:] - x[1:] * y[:-1]).sum() > 0
+    assert feature['properties'] == {
+        'phrase': 'the red ship',
+        'score': pytest.approx(found.box_scores[0], abs=1e-6),
+        'angle': pytest.approx(90),
+    }
+    empty = read(inferencer, Image.new('RGB', (60, 30)), 'the red ship', 'refer', 'nothing')
+    assert empty.to_geojson()['features'] == []
+    with pytest.raises(ValueError, match='no picture'):
+        inferencer(None, 'yes')[0].to_geojson()
+
+
 def test_one_question_and_many_give_the_same_answers(inferencer, picture):
     words = ['Is a harbor present?', 'How many planes are there?', 'where is the red ship ?']
     together = inferencer(picture, words)

@@ -42,6 +42,13 @@ def test_every_way_to_a_file_gives_the_same_picture(tmp_path, make):
     assert read_picture(make(path)).tobytes() == RED.tobytes()
 
 
+def test_messages_call_a_picture_what_they_are_told_to():
+    with pytest.raises(PictureError, match=r'^notes\.png is not a picture'):
+        read_picture(b'no picture', name='notes.png')
+    with pytest.raises(PictureError, match=r'^<bytes> is not a picture'):
+        read_picture(b'no picture')
+
+
 def test_a_data_url_is_read():
     url = 'data:image/png;base64,' + base64.b64encode(encoded(RED)).decode()
     assert read_picture(url).tobytes() == RED.tobytes()

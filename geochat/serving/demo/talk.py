@@ -135,20 +135,8 @@ def drawn_anew(task: str, temperature: float, top_p: float, max_tokens: int) -> 
         temperature: See :class:`~geochat.generation.GenerationSettings`, also for the next.
         top_p: Share of the likeliest tokens.
         max_tokens: Most tokens.
-
-    Raises:
-        APIError: If a value is out of its range (400).
     """
-    try:
-        return GenerationSettings(
-            int(max_tokens),
-            float(temperature),
-            float(top_p),
-            secrets.randbits(63),
-            box_grammar=TASKS[task].has_boxes,
-        )
-    except (TypeError, ValueError) as error:
-        raise APIError(400, str(error), 'invalid_value') from error
+    return GenerationSettings(max_tokens, temperature, top_p, secrets.randbits(63), box_grammar=TASKS[task].has_boxes)
 
 
 def sentence(text: str) -> str:
