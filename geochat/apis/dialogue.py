@@ -1,6 +1,7 @@
 """A dialogue about pictures that remembers both sides."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from PIL import Image
@@ -66,6 +67,8 @@ class History:
     def remember(self, prepared: 'Prepared', written: 'Written') -> 'Prediction':
         """Remember a turn of both sides, and return the answer as its task reads it."""
         prediction = self.interpreter.read(prepared, written)
+        if self.images:  # one picture for all turns, not a copy for each
+            prediction = replace(prediction, image=self.images[0])
         self.predictions = [*self.predictions, prediction]
         return prediction
 

@@ -12,8 +12,8 @@ from starlette.requests import ClientDisconnect
 
 from geochat.apis import PictureError, PictureTooLargeError
 from geochat.serving.demo.sessions import Session, Sessions
+from geochat.serving.demo.shown import VIEW_SIDE, Shown, fit, shown
 from geochat.serving.demo.talk import Talk, sentence
-from geochat.serving.demo.views import VIEW_SIDE, Shown, fit, shown
 from geochat.serving.errors import APIError
 
 

@@ -19,11 +19,17 @@ PATHS = re.compile(
 MAX_EVENT_BYTES = 2**16
 """Most bytes of what a button sends."""
 
+POLICY = "default-src 'self' data: blob: 'unsafe-inline' 'unsafe-eval'; frame-ancestors 'self'"
+"""Browsers ask no other host for anything. Gradio's programs need the rest: they make others of texts."""
+
 HEADERS = [
-    (b'cache-control', b'no-store'),
+    (b'content-security-policy', POLICY.encode()),
     (b'referrer-policy', b'no-referrer'),
     (b'x-content-type-options', b'nosniff'),
 ]
+"""What goes with all replies."""
+
+SESSION_HEADERS = [(b'cache-control', b'no-store')]
 """What goes with pictures and answers: no browser or proxy keeps them."""
 
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -52,8 +58,9 @@ class Gate:
             return
 
         async def send_with_headers(message: MutableMapping[str, Any]) -> None:
-            if message['type'] == 'http.response.start' and scope['path'].startswith('/sessions/'):
-                message['headers'] = [*message['headers'], *HEADERS]
+            if message['type'] == 'http.response.start':
+                more = SESSION_HEADERS if scope['path'].startswith('/sessions/') else []
+                message['headers'] = [*message['headers'], *HEADERS, *more]
             await send(message)
 
         await self.app(scope, receive, send_with_headers)

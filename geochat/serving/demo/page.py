@@ -1,6 +1,7 @@
 """The page: its parts, and what they do."""
 
 import asyncio
+import os
 from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing
 from html import escape
@@ -12,9 +13,10 @@ import gradio as gr
 from geochat.apis import InputError
 from geochat.serving.demo.examples import draw_example, examples
 from geochat.serving.demo.sessions import Session, Sessions, stopped
+from geochat.serving.demo.shown import shown
 from geochat.serving.demo.talk import Talk, drawn_anew, sentence
 from geochat.serving.demo.tasks import TASKS, query_of
-from geochat.serving.demo.views import dialogue_html, shown, viewer_state
+from geochat.serving.demo.views import dialogue_html, viewer_state
 from geochat.serving.errors import APIError
 from geochat.serving.worker import State
 
@@ -48,6 +50,8 @@ def build_page(talk: Talk, sessions: Sessions) -> gr.Blocks:
         sessions: All open pages.
     """
     page = gr.Blocks(title='GeoChat', analytics_enabled=False, fill_width=True)
+    # After each event Gradio would work out statistics of the last 10,000, which nobody looks at.
+    os.environ.setdefault('GRADIO_ANALYTICS_CACHE_FREQUENCY', str(2**62))
     page.max_threads = 3 * sessions.most  # each page may wait for the model, for an answer and for a button
     with page:
         Page(talk, sessions).wire(page)
@@ -69,7 +73,11 @@ class Page:
             with gr.Column(scale=6, min_width=320):
                 self.viewer = _viewer()
             with gr.Column(scale=5, min_width=320, elem_id='gc-talk'):
-                self.dialogue = gr.HTML(js_on_load=_static('dialogue.js'), elem_id='gc-dialogue')
+                self.dialogue = gr.HTML(
+                    html_template='<div role="log" aria-live="polite" aria-label="Dialogue">${value}</div>',
+                    js_on_load=_static('dialogue.js'),
+                    elem_id='gc-dialogue',
+                )
                 self.notice = gr.HTML(elem_id='gc-notice')
                 self._controls()
                 self._settings()
@@ -118,6 +126,7 @@ class Page:
         self.viewer.example(self.open_example, outputs=self.outputs, **quiet)
         self.viewer.drawn(None, js="() => 'identify'", outputs=self.task, **quiet)
         self.viewer.identify(self.identify, [self.viewer, *self.settings], **asking)
+        self.dialogue.picked(self.pick, outputs=self.outputs, **quiet)
         self.task.change(self.choose_task, [self.task, self.words], self.words, **quiet)
         question = [self.viewer, self.task, self.words, *self.settings]
         gr.on([self.ask_button.click, self.words.submit], self.ask, question, **asking)
@@ -151,6 +160,11 @@ class Page:
             raise gr.Error('There is no such example.')
         picture = await self.talk.in_thread(lambda: draw_example(number))
         return self._changed(request, lambda session: session.show(picture))
+
+    async def pick(self, data: gr.EventData, request: gr.Request) -> Updates:
+        """Put the boxes of one of the answers on the picture."""
+        number = int(data.number)
+        return self._changed(request, lambda session: session.choose(number))
 
     async def choose_task(self, task: str, words: str) -> dict[str, Any]:
         """Fit the text field to a task."""

@@ -56,6 +56,7 @@ class Session:
         history: What was said of it; None before the first question.
         asked: The last question and its task.
         answered: True if its answer is remembered.
+        chosen: Which answer is on the picture; None for the last.
         writing: The answer that is being written.
         notice: What the user is to be told.
         version: How often the picture or the dialogue has changed; a part of addresses, so that no browser shows what
@@ -69,6 +70,7 @@ class Session:
     history: History | None = None
     asked: tuple[Query, str] | None = None
     answered: bool = False
+    chosen: int | None = None
     writing: Writing | None = None
     notice: str = ''
     version: int = 0
@@ -83,8 +85,19 @@ class Session:
     def clear(self) -> None:
         """Forget all that was said; the picture stays."""
         self.stop()
-        self.history, self.asked, self.answered, self.notice = None, None, False, ''
+        self.asked, self.answered, self.notice = None, False, ''
+        self.remember(None)
+
+    def remember(self, history: History | None) -> None:
+        """Take over what was said."""
+        self.history, self.chosen = history, None
         self.version += 1
+
+    def choose(self, number: int) -> None:
+        """Put another answer on the picture, if there is such an answer."""
+        if self.history and 0 <= number < len(self.history.predictions):
+            self.chosen = number
+            self.version += 1
 
     def stop(self) -> None:
         """Give up the answer that is being written, if there is one."""

@@ -86,7 +86,7 @@ class Talk:
                 yield
         except (APIError, InputError) as error:
             if not writing.stopped:  # else the user, who stopped it, has been told
-                session.notice = sentence(str(error))
+                session.notice = sentence(str(error)) + (' Try again in a moment.' if _is_passing(error) else '')
         finally:
             if session.writing is writing:
                 session.writing = None
@@ -115,8 +115,8 @@ class Talk:
         if writing.stopped:
             raise stopped()
         history.remember(writing.prepared, Written.of(result, self.worker.served.processor.tokenizer))
-        session.history, session.answered = history, True
-        session.version += 1
+        session.remember(history)
+        session.answered = True
 
     def _history(self, session: Session, again: bool) -> History:
         """Return what was said before a question, apart from what is remembered: the question may be given up."""
@@ -125,6 +125,11 @@ class Talk:
         said = session.history.predictions if session.history else []
         history.predictions = said[:-1] if again else said
         return history
+
+
+def _is_passing(error: Exception) -> bool:
+    """Tell whether an error is one of a server that is busy, or not there yet."""
+    return isinstance(error, APIError) and error.status in (429, 503)
 
 
 def drawn_anew(task: str, temperature: float, top_p: float, max_tokens: int) -> GenerationSettings:

@@ -1,86 +1,15 @@
-"""What a session looks like on the page: the dialogue as HTML, and pictures with the boxes of an answer."""
+"""What a session looks like on the page: the dialogue as HTML, and what the picture viewer is told."""
 
-from dataclasses import dataclass, replace
 from html import escape
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
-from PIL import Image
 
 from geochat.apis import Prediction
 from geochat.serving.demo.sessions import Session, Writing
+from geochat.serving.demo.shown import Shown
 from geochat.serving.demo.tasks import TASKS
-from geochat.structures import GroundedText
-from geochat.structures.grounded_text import Phrase
-from geochat.visualization import Color, colored_html, draw_boxes, hex_color, ink_on, phrase_colors
-
-if TYPE_CHECKING:
-    from geochat.box_codecs import BoxCodec
-
-VIEW_SIDE = 1600
-"""Pixels of the longer side of what the page shows; what is downloaded has all pixels."""
-
-
-@dataclass(frozen=True)
-class Shown:
-    """What was said, with the boxes that are drawn and their colours.
-
-    Attributes:
-        answers: The answers in their order; see :func:`located`.
-        colors: The colour of each phrase, the same through the whole dialogue.
-    """
-
-    answers: tuple[Prediction, ...] = ()
-    colors: dict[str, Color] | None = None
-
-    def draw(self, number: int, most: int | None = None) -> Image.Image:
-        """Draw an answer's boxes.
-
-        Args:
-            number: Which answer.
-            most: Most pixels of the longer side of the picture before boxes are drawn on it; None leaves it as it is.
-        """
-        answer = self.answers[number]
-        image, scale = fit(answer.image, most)
-        boxes = answer.boxes * [scale, scale, scale, scale, 1]
-        return draw_boxes(image, boxes, answer.labels, [self.colors[label] for label in answer.labels])
-
-
-def shown(session: Session) -> Shown:
-    """Return what is shown of a session's dialogue."""
-    if session.history is None:
-        return Shown((), {})
-    codec = session.history.interpreter.assistant.box_codec
-    answers = tuple(located(prediction, codec) for prediction in session.history.predictions)
-    return Shown(answers, phrase_colors([label for answer in answers for label in answer.labels]))
-
-
-def located(prediction: Prediction, codec: 'BoxCodec') -> Prediction:
-    """Return an answer with the boxes that belong on the picture.
-
-    Those of an answer that names what is in a box are the boxes of its question, as the model was given them; their
-    phrase is the name, their score the answer's confidence.
-    """
-    if prediction.task != 'identify':
-        return prediction
-    boxes = codec.decode(prediction.prompt, prediction.image.size).boxes
-    name, count = prediction.text, len(boxes)
-    return replace(
-        prediction,
-        boxes=boxes,
-        labels=(name,) * count,
-        box_scores=(prediction.confidence,) * count,
-        grounded=GroundedText(name, phrases=(Phrase(name, (0, len(name))),)),  # no box is read from the name
-    )
-
-
-def fit(image: Image.Image, most: int | None) -> tuple[Image.Image, float]:
-    """Make a picture smaller if its longer side has more pixels than given; return by what it was multiplied, too."""
-    scale = 1.0 if most is None else min(1.0, most / max(image.size))
-    if scale == 1:
-        return image, scale
-    size = [max(1, round(side * scale)) for side in image.size]
-    return image.resize(size, Image.Resampling.LANCZOS), scale
+from geochat.visualization import Color, colored_html, hex_color, ink_on, phrase_colors
 
 
 def viewer_state(session: Session, show: Shown) -> dict[str, Any]:
@@ -90,10 +19,10 @@ def viewer_state(session: Session, show: Shown) -> dict[str, Any]:
     base, version = f'sessions/{session.key}', f'?v={session.version}'
     width, height = session.picture.size
     url, alt, files = f'{base}/picture{version}', f'Picture of {width} x {height} pixels', None
-    if show.answers:
-        answer = f'{base}/answers/{len(show.answers) - 1}'
+    if show.number is not None:
+        answer = f'{base}/answers/{show.number}'
         files = {kind: f'{answer}/geochat.{kind}{version}' for kind in ('png', 'json', 'geojson')}
-        if labels := dict.fromkeys(show.answers[-1].labels):
+        if labels := dict.fromkeys(show.answers[show.number].labels):
             url = f'{answer}/view{version}'
             alt += ', with boxes: ' + ', '.join(filter(None, labels))
     picture = {'number': session.pictures, 'url': url, 'alt': alt, 'width': width, 'height': height}
@@ -110,7 +39,10 @@ def dialogue_html(session: Session, show: Shown) -> str:
     """Return the dialogue as HTML; whatever was typed or written is escaped."""
     writing = session.writing
     answers = show.answers[:-1] if writing and writing.again else show.answers
-    turns = [_turn(answer.task, answer.prompt, _answer(answer, show.colors)) for answer in answers]
+    turns = [
+        _turn(answer.task, answer.prompt, _answer(answer, show.colors) + _choice(number, show))
+        for number, answer in enumerate(answers)
+    ]
     if writing is not None:
         turns.append(_turn_in_progress(session, writing, show.colors))
     if not turns:
@@ -151,6 +83,15 @@ def _answer(answer: Prediction, colors: dict[str, Color]) -> str:
     if answer.finish == 'length':
         parts.append(f'<p class="gc-note">Cut off after {answer.tokens} tokens; the settings allow no more.</p>')
     return ''.join(parts)
+
+
+def _choice(number: int, show: Shown) -> str:
+    """Return the button that puts an answer on the picture; ``static/dialogue.js`` listens to it."""
+    if len(show.answers) < 2 or not len(show.answers[number].boxes):
+        return ''
+    if number == show.number:
+        return '<p class="gc-note">Shown on the picture</p>'
+    return f'<button type="button" class="gc-link" data-answer="{number}">Show on the picture</button>'
 
 
 def _boxes(answer: Prediction, colors: dict[str, Color]) -> str:

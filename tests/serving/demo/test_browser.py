@@ -89,6 +89,22 @@ def test_phrases_of_an_answer_have_the_colours_of_their_boxes(user, demo, file):
     assert len(set(colors)) == 2
 
 
+def test_an_earlier_answer_is_put_on_the_picture_again(user, demo, file):
+    someone = user()
+    someone.open(file())
+    someone.choose('Refer')
+    for phrase, box in (('the red ship', BOX), ('the dock', '{<1><2><9><9>|<0>}')):
+        demo.prompter.say(box)
+        someone.ask(phrase)
+    assert json.loads(someone.download('json')[0])['labels'] == ['the dock']
+    someone.page.get_by_role('button', name='Show on the picture').click()
+    someone.page.wait_for_function("document.querySelector('.gc-picture').alt.endsWith('the red ship')")
+    assert json.loads(someone.download('json')[0])['answer'] == BOX
+    demo.prompter.say('{<1><2><9><9>|<0>}')
+    someone.ask('a car')
+    assert someone.page.get_attribute('.gc-picture', 'alt').endswith('a car')
+
+
 def test_a_box_that_is_drawn_is_asked_about(user, demo, file):
     someone = user()
     someone.open(file())

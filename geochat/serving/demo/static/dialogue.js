@@ -1,4 +1,5 @@
-// Keeps the end of the dialogue in sight, unless the user has scrolled up. Gradio runs this with `element` and `watch`.
+// Keeps the end of the dialogue in sight unless the user has scrolled up, and tells which answer is to be on the picture.
+// Gradio runs this with `element`, `trigger` and `watch`.
 
 const frame = element.closest('#gc-dialogue');
 const NEAR = 40; // pixels from the end that count as the end
@@ -9,4 +10,9 @@ frame.addEventListener('scroll', () => {
 });
 watch('value', () => {
   if (atEnd) frame.scrollTop = frame.scrollHeight;
+});
+
+element.addEventListener('click', (event) => {
+  const button = event.target.closest('[data-answer]');
+  if (button) trigger('picked', { number: Number(button.dataset.answer) });
 });
