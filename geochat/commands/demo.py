@@ -3,19 +3,15 @@
 import argparse
 
 from geochat.commands.serving import add_server_arguments, server_settings
-from geochat.serving import Limits
-from geochat.serving.demo import serve_demo
+from geochat.serving.demo.server import LIMITS, MAX_PICTURE_SIDE, serve_demo
 
 DESCRIPTION = 'Show a web page to ask a model about pictures.'
-
-LIMITS = Limits(max_queue=16)
-"""A person who waits longer than for two batches does not wait."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
     names = ['max_body_mb', 'max_tokens', 'max_queue', 'read_seconds', 'answer_seconds']
-    add_server_arguments(parser, port=7860, batch_size=8, max_side=5000, limits=LIMITS, names=names)
+    add_server_arguments(parser, port=7860, batch_size=8, max_side=MAX_PICTURE_SIDE, limits=LIMITS, names=names)
     parser.add_argument('--max-users', type=int, default=32, help='most pages that may be open; 32 if not given')
     parser.add_argument(
         '--share', action='store_true', help="open an address on the Internet as well, through Gradio's servers"

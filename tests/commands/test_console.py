@@ -53,7 +53,7 @@ def geochat(model, monkeypatch, capsys):
 def test_the_help_names_every_command(geochat):
     code, out, _ = geochat('--help')
     assert code == 0
-    assert all(f'    {name} ' in out for name in ('train', 'test', 'chat', 'ask', 'batch'))
+    assert all(f'    {name} ' in out for name in ('train', 'test', 'chat', 'ask', 'batch', 'serve', 'demo'))
     assert geochat('--version')[1] == f'geochat {__version__}\n'
     assert geochat()[0] == 2
 

@@ -56,7 +56,7 @@ class DemoApp:
             theme=theme(),
             css=CSS,
         )
-        self._gradio = app.routes[-1].app
+        self._gradio = app.routes[-1].app  # what was mounted last
         self.asgi = Gate(app, int(limits.max_body_mb * 2**20))
 
     def end(self) -> None:

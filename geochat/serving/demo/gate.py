@@ -10,8 +10,8 @@ from geochat.serving.errors import APIError
 
 PATHS = re.compile(
     r'/|/(?:config|theme\.css|favicon\.ico)'
-    r'|/(?:assets|static|svelte)/.*'
-    r'|/gradio_api/(?:queue/join|queue/data|heartbeat/\w+|startup-events|app_id|cancel|reset)/?'
+    r'|/(?:assets|static)/.*'
+    r'|/gradio_api/(?:queue/join|queue/data|heartbeat/\w+|app_id)'
     r'|/sessions/.*'
 )
 """Gradio would also read files, take uploads, fetch addresses, save sessions and more: here nobody needs that."""

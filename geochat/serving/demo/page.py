@@ -2,7 +2,7 @@
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from html import escape
 from pathlib import Path
@@ -138,7 +138,7 @@ class Page:
         """Show what there is of a page's session; a page that is new has a new one."""
         return self._changed(request, lambda session: None)
 
-    async def wait_for_model(self) -> AsyncIterator[str]:
+    async def wait_for_model(self) -> AsyncGenerator[str, None]:
         """Tell how far the model is, until it is there."""
         worker = self.talk.worker
         while worker.state is State.LOADING:
@@ -184,34 +184,37 @@ class Page:
         top_p: float,
         tokens: float,
         request: gr.Request,
-    ) -> AsyncIterator[Updates]:
+    ) -> AsyncGenerator[Updates, None]:
         """Ask what was typed, or what is in the box that was drawn."""
 
-        def begin(session: Session) -> AsyncIterator:
+        def begin(session: Session) -> AsyncGenerator:
             query = query_of(task, words, viewer.get('box'))
             return self.talk.ask(session, query, task, drawn_anew(task, temperature, top_p, tokens))
 
-        async for updates in self._answering(request, begin, TASKS[task].words):
-            yield updates
+        async with aclosing(self._answering(request, begin, clears_words=not TASKS[task].words)) as news:
+            async for updates in news:
+                yield updates
 
     async def identify(
         self, viewer: dict[str, Any], temperature: float, top_p: float, tokens: float, request: gr.Request
-    ) -> AsyncIterator[Updates]:
+    ) -> AsyncGenerator[Updates, None]:
         """Ask what is in the box that was drawn."""
-        async for updates in self.ask(viewer, 'identify', '', temperature, top_p, tokens, request):
-            yield updates
+        async with aclosing(self.ask(viewer, 'identify', '', temperature, top_p, tokens, request)) as news:
+            async for updates in news:
+                yield updates
 
     async def ask_again(
         self, temperature: float, top_p: float, tokens: float, request: gr.Request
-    ) -> AsyncIterator[Updates]:
+    ) -> AsyncGenerator[Updates, None]:
         """Ask the last question once more, with other random numbers."""
 
-        def begin(session: Session) -> AsyncIterator:
+        def begin(session: Session) -> AsyncGenerator:
             task = session.asked[1] if session.asked else 'chat'
             return self.talk.ask_again(session, drawn_anew(task, temperature, top_p, tokens))
 
-        async for updates in self._answering(request, begin):
-            yield updates
+        async with aclosing(self._answering(request, begin)) as news:
+            async for updates in news:
+                yield updates
 
     async def stop(self, request: gr.Request) -> Updates:
         """Give up the answer that is being written."""
@@ -228,14 +231,14 @@ class Page:
         return self._changed(request, Session.clear)
 
     async def _answering(
-        self, request: gr.Request, begin: Callable[[Session], AsyncIterator], next_words: str | None = None
-    ) -> AsyncIterator[Updates]:
+        self, request: gr.Request, begin: Callable[[Session], AsyncGenerator], clears_words: bool = False
+    ) -> AsyncGenerator[Updates, None]:
         """Ask, and show the answer as it comes.
 
         Args:
             request: Whose page it is.
             begin: Begins to ask.
-            next_words: What is put into the text field once the question is understood; None leaves it alone.
+            clears_words: True empties the text field once the question is understood.
         """
         try:
             session = self.sessions.open(request.session_hash)
@@ -246,8 +249,8 @@ class Page:
             async with aclosing(begin(session)) as answering:
                 async for _ in answering:
                     words = gr.skip()
-                    if next_words is not None and session.writing and session.writing.prepared:
-                        words, next_words = next_words, None
+                    if clears_words and session.writing and session.writing.prepared:
+                        words, clears_words = '', False  # once: the next question may be typed meanwhile
                     yield [*self._updates(session), words]
         except (APIError, InputError) as error:
             session.notice = sentence(str(error))

@@ -11,6 +11,12 @@ from geochat.serving.server import run, served_model
 if TYPE_CHECKING:
     from geochat.apis import PictureSettings
 
+LIMITS = Limits(max_queue=16)
+"""By default no more wait than for two batches: it is people who wait."""
+
+MAX_PICTURE_SIDE = 5000
+"""Pixels; a picture stays in memory as long as its page is open."""
+
 
 def serve_demo(
     model: str | Path,
@@ -28,7 +34,7 @@ def serve_demo(
     batch_size: int = 8,
     prefix_memory_mb: float = 1024,
     max_users: int = 32,
-    limits: Limits | None = None,
+    limits: Limits = LIMITS,
     pictures: 'PictureSettings | None' = None,
 ) -> None:
     """Show the web demo, until SIGINT (Ctrl-C) or SIGTERM; what is being answered then is given up.
@@ -69,9 +75,8 @@ def serve_demo(
     from geochat.apis import PictureSettings
     from geochat.serving.worker import Worker
 
-    limits = limits or Limits(max_queue=16)
     worker = Worker(load, batch_size, limits.max_queue, prefix_memory_mb)
-    demo = DemoApp(worker, limits, pictures or PictureSettings(max_side=5000), max_users)
+    demo = DemoApp(worker, limits, pictures or PictureSettings(max_side=MAX_PICTURE_SIDE), max_users)
     server = DemoServer(demo, host, port, share)
     run(server, worker, warn=True)
     if server.error is not None:

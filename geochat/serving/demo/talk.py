@@ -3,8 +3,9 @@
 import asyncio
 import secrets
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import aclosing
 from typing import TypeVar
 
 from geochat.apis import History, InputError, Interpreter, PictureSettings, read_picture
@@ -56,22 +57,23 @@ class Talk:
         """
         session.show(await self.in_thread(lambda: read_picture(file, self.pictures, name)))
 
-    async def ask(self, session: Session, question: Query, task: str, settings: GenerationSettings) -> AsyncIterator:
+    def ask(self, session: Session, question: Query, task: str, settings: GenerationSettings) -> AsyncGenerator:
         """Ask; yields when there is something new to show."""
-        async for _ in self._answer(session, question, task, settings, again=False):
-            yield
+        return self._answer(session, question, task, settings, again=False)
 
-    async def ask_again(self, session: Session, settings: GenerationSettings) -> AsyncIterator:
-        """Ask the last question again; the new answer takes the place of the last one once it is there."""
+    def ask_again(self, session: Session, settings: GenerationSettings) -> AsyncGenerator:
+        """Ask the last question again; the new answer takes the place of the last one once it is there.
+
+        Raises:
+            APIError: If there is no question yet (400).
+        """
         if session.asked is None:
-            session.notice = 'There is no question yet.'
-            return
-        async for _ in self._answer(session, *session.asked, settings, again=session.answered):
-            yield
+            raise APIError(400, 'there is no question yet', 'nothing_asked')
+        return self._answer(session, *session.asked, settings, again=session.answered)
 
     async def _answer(
         self, session: Session, question: Query, task: str, settings: GenerationSettings, again: bool
-    ) -> AsyncIterator:
+    ) -> AsyncGenerator:
         if session.writing is not None:
             session.notice = 'An answer is being written: wait for it, or stop it.'
             return
@@ -82,8 +84,9 @@ class Talk:
         writing = session.writing = Writing(again=again)
         session.asked, session.answered = (question, task), again
         try:
-            async for _ in self._write(session, writing, question, task, settings):
-                yield
+            async with aclosing(self._write(session, writing, question, task, settings)) as news:
+                async for _ in news:
+                    yield
         except (APIError, InputError) as error:
             if not writing.stopped:  # else the user, who stopped it, has been told
                 session.notice = sentence(str(error)) + (' Try again in a moment.' if _is_passing(error) else '')
@@ -93,7 +96,7 @@ class Talk:
 
     async def _write(
         self, session: Session, writing: Writing, question: Query, task: str, settings: GenerationSettings
-    ) -> AsyncIterator:
+    ) -> AsyncGenerator:
         deadline = time.monotonic() + self.limits.answer_seconds
         with self.worker.places(1) as places:
             history = writing.history = self._history(session, writing.again)

@@ -78,8 +78,11 @@ def _answer(answer: Prediction, colors: dict[str, Color]) -> str:
     if len(answer.boxes):
         parts.append(_boxes(answer, colors))
     if answer.malformed or not parts:
+        reason = (
+            'This is no answer of the form that was asked for.' if answer.malformed else 'There is nothing to show.'
+        )
         written = '' if words == escape(answer.answer) else f' The model wrote: <code>{escape(answer.answer)}</code>'
-        parts.append(f'<p class="gc-note">This is no answer of the form that was asked for.{written}</p>')
+        parts.append(f'<p class="gc-note">{reason}{written}</p>')
     if answer.finish == 'length':
         parts.append(f'<p class="gc-note">Cut off after {answer.tokens} tokens; the settings allow no more.</p>')
     return ''.join(parts)

@@ -53,15 +53,17 @@ class User:
     Attributes:
         page: The page.
         outside: Addresses of other hosts that were asked for.
+        refused: Addresses that Gradio's programs asked for and did not get.
         errors: What went wrong in the page's programs.
     """
 
     def __init__(self, browser, url, **settings):
-        self.context = browser.new_context(viewport={'width': 1280, 'height': 900}, **settings)
+        self.context = browser.new_context(**{'viewport': {'width': 1280, 'height': 900}, **settings})
         self.context.set_default_timeout(20_000)
         self.page = self.context.new_page()
-        self.outside, self.errors = [], []
+        self.outside, self.refused, self.errors = [], [], []
         self.context.on('request', self._note)
+        self.page.on('response', self._note_refused)
         self.page.on('pageerror', lambda error: self.errors.append(str(error)))
         self.page.goto(url)
         self.page.wait_for_selector('.gc-ready')
@@ -71,6 +73,10 @@ class User:
         parts = urlsplit(request.url)
         if parts.scheme not in ('data', 'blob') and parts.hostname != '127.0.0.1':
             self.outside.append(request.url)
+
+    def _note_refused(self, response):
+        if response.status >= 400 and '/sessions/' not in response.url:
+            self.refused.append(response.url)
 
     def upload(self, file):
         """Open a picture's file."""
@@ -158,6 +164,7 @@ def user(browser, demo):
     yield make
     for one in users:
         assert not one.outside
+        assert not one.refused
         assert not one.errors
         one.context.close()
     demo.wait_for(lambda: not list(demo.app.sessions) and demo.app.worker.busy == 0)

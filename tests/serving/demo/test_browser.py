@@ -356,5 +356,23 @@ def test_an_example_is_opened(user):
     assert someone.page.get_attribute('.gc-picture', 'alt') == 'Picture of 768 x 768 pixels'
     someone.choose('Scene')
     someone.page.wait_for_function("document.querySelector('#gc-words textarea').value.includes('harbor')")
-    someone.ask()
+    someone.ask('port, farm')
     assert someone.questions()[0].startswith('Classify the given image')
+    assert 'Classes: port, farm.' in someone.questions()[0]
+    assert someone.page.input_value('#gc-words textarea') == 'port, farm'  # they are asked for again and again
+
+
+@pytest.mark.parametrize('scheme', ['light', 'dark'])
+def test_a_small_screen_shows_all_and_every_control_has_a_name(user, file, scheme):
+    someone = user(viewport={'width': 400, 'height': 800}, color_scheme=scheme)
+    someone.open(file())
+    someone.ask('Is a harbor present?')
+    someone.page.click('#gc-settings button')
+    assert someone.page.evaluate('document.documentElement.scrollWidth') <= 400
+    nameless = someone.page.evaluate(
+        """[...document.querySelectorAll('button, input, textarea, a[href]')]
+            .filter((one) => one.checkVisibility())
+            .filter((one) => !(one.innerText || one.ariaLabel || one.title || (one.labels && one.labels.length)))
+            .map((one) => one.outerHTML)"""
+    )
+    assert nameless == []
