@@ -15,7 +15,7 @@ from geochat.structures.polygons import box_corners
 
 pytestmark = pytest.mark.browser
 
-BOX = '{<10><20><50><60>|<30>}'
+BOX = '{<10><35><50><55>|<30>}'
 """A box of GeoChat's language."""
 
 
@@ -81,7 +81,7 @@ def test_phrases_of_an_answer_have_the_colours_of_their_boxes(user, demo, file):
     someone = user()
     someone.open(file())
     someone.choose('Describe with boxes')
-    demo.prompter.say(f'<p>a ship</p> {BOX} and <p>two planes</p> {{<1><2><9><9>|<0>}}')
+    demo.prompter.say(f'<p>a ship</p> {BOX} and <p>two planes</p> {{<1><32><9><39>|<0>}}')
     assert someone.ask('').startswith('a ship and two planes')
     assert someone.questions() == ['[grounding] Describe the image in detail.']
     colors = someone.page.locator('.gc-model mark').evaluate_all('all => all.map((one) => one.style.background)')
@@ -93,14 +93,14 @@ def test_an_earlier_answer_is_put_on_the_picture_again(user, demo, file):
     someone = user()
     someone.open(file())
     someone.choose('Refer')
-    for phrase, box in (('the red ship', BOX), ('the dock', '{<1><2><9><9>|<0>}')):
+    for phrase, box in (('the red ship', BOX), ('the dock', '{<1><32><9><39>|<0>}')):
         demo.prompter.say(box)
         someone.ask(phrase)
     assert json.loads(someone.download('json')[0])['labels'] == ['the dock']
     someone.page.get_by_role('button', name='Show on the picture').click()
     someone.page.wait_for_function("document.querySelector('.gc-picture').alt.endsWith('the red ship')")
     assert json.loads(someone.download('json')[0])['answer'] == BOX
-    demo.prompter.say('{<1><2><9><9>|<0>}')
+    demo.prompter.say('{<1><32><9><39>|<0>}')
     someone.ask('a car')
     assert someone.page.get_attribute('.gc-picture', 'alt').endswith('a car')
 
