@@ -28,6 +28,9 @@ QUESTION_REFUSED = (400, 413, 422)
 QUICK_RETRIES = 2
 """How often a server that has not answered yet is asked again: one that is not there shall soon be told."""
 
+CONNECT_SECONDS = 10
+"""Most time to reach a server."""
+
 MAX_SHOWN = 300
 """Most characters that are shown of what a server says."""
 
@@ -193,7 +196,8 @@ class OpenAIBackend(Backend):
         async with self._asking:
             if not self._is_known:
                 try:
-                    self._model = _chosen(self._model, await self._listed(), self.base_url)
+                    listed = await asyncio.wait_for(self._listed(), self.timeout)
+                    self._model = _chosen(self._model, listed, self.base_url)
                 except Exception as error:
                     raise self._told(error) from None
                 self._is_known = True
@@ -236,7 +240,8 @@ class OpenAIBackend(Backend):
         url = self.base_url
         if isinstance(error, BackendError):
             return error
-        if isinstance(error, openai.APITimeoutError | asyncio.TimeoutError):
+        is_connecting = 'Connect' in type(error.__cause__).__name__
+        if isinstance(error, openai.APITimeoutError | asyncio.TimeoutError) and not is_connecting:
             return BackendError(f'{url} has not answered within {self.timeout:g} seconds')
         if isinstance(error, openai.APIConnectionError):
             return BackendError(f'{url} cannot be reached ({error.__cause__ or error}): is the server running?')
@@ -275,8 +280,9 @@ def _client(url: str, key: str | None, timeout: float, max_retries: int) -> Any:
         import openai
     except ModuleNotFoundError as error:
         raise InstallationError("the back end 'openai' needs a package: pip install 'geochat[openai]'") from error
+    limits = openai.Timeout(timeout, connect=min(timeout, CONNECT_SECONDS))
     # A server that asks for no key ignores it; the client wants one.
-    return openai.AsyncOpenAI(base_url=url, api_key=key or 'none', timeout=timeout, max_retries=max_retries)
+    return openai.AsyncOpenAI(base_url=url, api_key=key or 'none', timeout=limits, max_retries=max_retries)
 
 
 def _run_loop(loop: asyncio.AbstractEventLoop, client: Any) -> None:
