@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 from torch import nn
 
-from geochat.generation.engine import Rows, prefix_spans
+from geochat.generation.rows import Rows, prefix_spans
 
 if TYPE_CHECKING:
     from geochat.generation.answers import AnswerInProgress
