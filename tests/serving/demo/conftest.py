@@ -127,10 +127,17 @@ class User:
         return [' '.join(text.split()) for text in self.page.locator('.gc-answer').all_inner_texts()]
 
     def set(self, name, value):
-        """Type a number beside a slider."""
+        """Type a number beside a slider, and wait until the slider stands there."""
         field = self.page.get_by_label(f'number input for {name}')
-        field.fill(str(value))
-        field.press('Tab')
+        slider = self.page.get_by_label(f'range slider for {name}')
+        slider.wait_for()
+        for _ in range(20):  # what is typed while the panel still unfolds is lost
+            field.fill(str(value))
+            field.press('Tab')
+            self.page.wait_for_timeout(100)
+            if float(slider.input_value()) == value == float(field.input_value()):
+                return
+        raise AssertionError(f'{name} never was {value}')
 
     def questions(self):
         """Return what was asked, as the model was told."""
