@@ -57,7 +57,7 @@ class DemoApp:
             css=CSS,
         )
         self._gradio = app.routes[-1].app  # what was mounted last
-        self.asgi = Gate(app, int(limits.max_body_mb * 2**20))
+        self.asgi = Gate(app, self.sessions, int(limits.max_body_mb * 2**20))
 
     def end(self) -> None:
         """Give up what is being written and let all open pages go, so that the server need not wait for them."""

@@ -1,11 +1,14 @@
 """What is let through to Gradio: the paths that the page needs, and bodies of a sensible size; nothing of its files."""
 
 import re
+import secrets
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
+from starlette.requests import Request
 from starlette.responses import JSONResponse
 
+from geochat.serving.demo.sessions import Sessions
 from geochat.serving.errors import APIError
 
 PATHS = re.compile(
@@ -15,6 +18,9 @@ PATHS = re.compile(
     r'|/sessions/.*'
 )
 """Gradio would also read files, take uploads, fetch addresses, save sessions and more: here nobody needs that."""
+
+COOKIE = 'geochat-demo'
+"""Tells browsers apart: Gradio's names of pages are no secrets, though hard to guess."""
 
 MAX_EVENT_BYTES = 2**16
 """Most bytes of what a button sends."""
@@ -41,11 +47,12 @@ class Gate:
 
     Args:
         app: What is let through to.
+        sessions: All open pages.
         max_upload_bytes: Most bytes of a picture's file.
     """
 
-    def __init__(self, app: Callable[..., Awaitable[None]], max_upload_bytes: int):
-        self.app, self.max_upload_bytes = app, max_upload_bytes
+    def __init__(self, app: Callable[..., Awaitable[None]], sessions: Sessions, max_upload_bytes: int):
+        self.app, self.sessions, self.max_upload_bytes = app, sessions, max_upload_bytes
 
     async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
         """Let a request through, or refuse it."""
@@ -60,6 +67,9 @@ class Gate:
         async def send_with_headers(message: MutableMapping[str, Any]) -> None:
             if message['type'] == 'http.response.start':
                 more = SESSION_HEADERS if scope['path'].startswith('/sessions/') else []
+                if scope['path'] == '/' and COOKIE not in Request(scope).cookies:
+                    cookie = f'{COOKIE}={secrets.token_urlsafe(32)}; Path=/; HttpOnly; SameSite=Strict'
+                    more = [(b'set-cookie', cookie.encode())]
                 message['headers'] = [*message['headers'], *HEADERS, *more]
             await send(message)
 
@@ -68,6 +78,8 @@ class Gate:
     def _refusal(self, scope: MutableMapping[str, Any]) -> APIError | None:
         if scope['type'] != 'http' or not PATHS.fullmatch(scope['path']):
             return APIError(404, f'there is no {scope["path"]}', 'not_found')
+        if not self._is_own_page(Request(scope)):
+            return APIError(404, 'this page is open in another browser', 'session_not_found')
         if scope['method'] not in ('POST', 'PUT', 'PATCH'):
             return None
         length = dict(scope['headers']).get(b'content-length', b'')
@@ -77,3 +89,14 @@ class Gate:
         if int(length) > most:
             return APIError(413, f'the file has more than {most / 2**20:g} MB', 'body_too_large')
         return None
+
+    def _is_own_page(self, request: Request) -> bool:
+        """Tell whether a page whose events are asked for is one of the browser that asks."""
+        place, _, name = request.url.path.rpartition('/')
+        page = name if place.endswith('/heartbeat') else request.query_params.get('session_hash', '')
+        return self.sessions.is_free_for(page, owner_of(request))
+
+
+def owner_of(request: Any) -> str:
+    """Return the cookie of the browser that a request, Starlette's or Gradio's, comes from; empty if it has none."""
+    return request.cookies.get(COOKIE, '')

@@ -12,6 +12,7 @@ import gradio as gr
 
 from geochat.apis import InputError
 from geochat.serving.demo.examples import draw_example, examples
+from geochat.serving.demo.gate import owner_of
 from geochat.serving.demo.sessions import Session, Sessions, stopped
 from geochat.serving.demo.shown import shown
 from geochat.serving.demo.talk import Talk, drawn_anew, sentence
@@ -241,7 +242,7 @@ class Page:
             clears_words: True empties the text field once the question is understood.
         """
         try:
-            session = self.sessions.open(request.session_hash)
+            session = self.sessions.open(request.session_hash, owner_of(request))
         except APIError as error:
             yield [*self._only_notice(str(error)), gr.skip()]
             return
@@ -259,7 +260,7 @@ class Page:
     def _changed(self, request: gr.Request, change: Callable[[Session], None]) -> Updates:
         """Change a page's session, and show what there is then."""
         try:
-            session = self.sessions.open(request.session_hash)
+            session = self.sessions.open(request.session_hash, owner_of(request))
         except APIError as error:
             return self._only_notice(str(error))
         change(session)

@@ -50,6 +50,7 @@ class Session:
     """One open page of one user. All of it is used by the server's event loop alone.
 
     Attributes:
+        owner: The cookie of the browser that it is open in; empty if it has none.
         key: What the page names its pictures by: 256 random bits, told to this page only.
         picture: What is asked about.
         pictures: How many were opened.
@@ -64,6 +65,7 @@ class Session:
         used: When the user last did something, on the clock of ``time.monotonic``.
     """
 
+    owner: str = ''
     key: str = field(default_factory=lambda: secrets.token_urlsafe(32))
     picture: Image.Image | None = None
     pictures: int = 0
@@ -121,21 +123,28 @@ class Sessions:
     def __iter__(self) -> Iterator[Session]:
         return iter(self._by_page.values())
 
-    def open(self, page: str) -> Session:
+    def open(self, page: str, owner: str = '') -> Session:
         """Return a page's session, a new one for a new page.
 
         Args:
             page: Gradio's name of the page.
+            owner: The cookie of the browser that it is open in.
 
         Raises:
-            APIError: If there are too many (429).
+            APIError: If there are too many (429), or the page is another browser's (404).
         """
+        if not self.is_free_for(page, owner):
+            raise APIError(404, 'This page is open in another browser.', 'session_not_found')
         if page not in self._by_page:
             self._make_room()
-            self._by_page[page] = Session()
+            self._by_page[page] = Session(owner)
         session = self._by_page[page]
         session.used = time.monotonic()
         return session
+
+    def is_free_for(self, page: str, owner: str) -> bool:
+        """Tell whether a page is this browser's, or nobody's yet."""
+        return page not in self._by_page or self._by_page[page].owner == owner
 
     def find(self, key: str) -> Session | None:
         """Return the session of a key."""

@@ -23,6 +23,7 @@ pytest.importorskip('gradio')
 from gradio.utils import get_upload_folder
 
 from geochat.engine.checkpoint import save_model
+from geochat.serving.demo.gate import COOKIE
 from geochat.serving.demo.sessions import Sessions
 from geochat.serving.errors import APIError
 
@@ -47,17 +48,19 @@ class Client:
     Args:
         demo: The demo.
         page: Gradio's name of the page.
+        owner: The browser's cookie.
     """
 
-    def __init__(self, demo, page):
+    def __init__(self, demo, page, owner=''):
         self.url, self.page, self.functions = demo.url, page, names(demo)
+        self.cookies = {COOKIE: owner} if owner else {}
 
     def begin(self, name, *data):
         """Do something, and return all that is told of it."""
         body = {'data': list(data), 'fn_index': self.functions[name], 'session_hash': self.page}
-        assert httpx.post(f'{self.url}/gradio_api/queue/join', json=body).status_code == 200
+        assert httpx.post(f'{self.url}/gradio_api/queue/join', json=body, cookies=self.cookies).status_code == 200
         address = f'{self.url}/gradio_api/queue/data?session_hash={self.page}'
-        with httpx.stream('GET', address, timeout=30) as stream:
+        with httpx.stream('GET', address, timeout=30, cookies=self.cookies) as stream:
             lines = [line for line in stream.iter_lines() if line.startswith('data:')]
         return [json.loads(line.removeprefix('data:')) for line in lines]
 
@@ -126,6 +129,23 @@ def test_pictures_are_reached_by_their_key_alone_and_kept_by_nobody(demo, client
     assert httpx.get(f'{demo.url}/sessions/{key}/answers/0/geochat.json').status_code == 404
     demo.app.sessions.close('page1')
     assert httpx.get(f'{demo.url}/sessions/{key}/picture').status_code == 404
+
+
+def test_a_page_is_of_no_use_to_another_browser(demo):
+    """Who has found out what Gradio calls a page sees nothing of it."""
+    assert f'{COOKIE}=' in httpx.get(demo.url).headers['set-cookie']
+    user = Client(demo, 'known', 'cookie of the user'.replace(' ', '-'))
+    user.open()
+    user.ask('Is a harbor present?')
+    for cookie in ('', 'another'):
+        other = Client(demo, 'known', cookie)
+        assert other.begin('show') == []
+        assert httpx.get(f'{demo.url}/gradio_api/heartbeat/known', cookies=other.cookies).status_code == 404
+    with pytest.raises(APIError, match='another browser'):
+        demo.app.sessions.open('known', 'another')
+    shown = [one['output']['data'][1] for one in user.begin('show') if one['msg'] == 'process_completed']
+    assert 'gc-model' in shown[-1]
+    demo.app.sessions.close('known')
 
 
 def test_large_bodies_are_refused_before_they_are_read(demo, client):
