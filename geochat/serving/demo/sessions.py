@@ -134,7 +134,7 @@ class Sessions:
             APIError: If there are too many (429), or the page is another browser's (404).
         """
         if not self.is_free_for(page, owner):
-            raise APIError(404, 'This page is open in another browser.', 'session_not_found')
+            raise APIError(404, 'This page is open in another browser. Load it again.', 'session_not_found')
         if page not in self._by_page:
             self._make_room()
             self._by_page[page] = Session(owner)
