@@ -136,7 +136,13 @@ class Interpreter:
             if not any(labels) and 'phrase' in prepared.query:
                 labels = (prepared.query['phrase'],) * len(labels)
             scores = written.box_scores(parsed.grounded.spans)
-            boxes = {'boxes': parsed.boxes, 'labels': labels, 'box_scores': scores, 'grounded': parsed.grounded}
+            boxes = {
+                'boxes': parsed.boxes,
+                'labels': labels,
+                'box_scores': scores and scores.products,
+                'box_confidences': scores and scores.means,
+                'grounded': parsed.grounded,
+            }
         return Prediction(
             task=prepared.task,
             prompt=prepared.prompt,

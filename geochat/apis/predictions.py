@@ -24,8 +24,9 @@ class Prediction:
         boxes: float64 array (N, 5): cx, cy, w, h in pixels of that picture as it was given, angle in radians, clockwise
             on screen.
         labels: The phrase or class that each box belongs to; empty for a box without one.
-        box_scores: Confidence of each box in [0, 1]: the product of the probabilities of the tokens it was read from.
+        box_scores: How likely each box is, in [0, 1]: the product of the probabilities of the tokens it was read from.
             None if the back end does not tell them.
+        box_confidences: Their geometric mean, in [0, 1], which does not fall with the number of tokens; or None.
         grounded: The box codec's reading; None for tasks whose answers have no boxes.
         malformed: True if the answer is not of the form that the task asks for.
         tokens: How many tokens the model wrote; None if the back end does not tell.
@@ -41,6 +42,7 @@ class Prediction:
     boxes: np.ndarray = field(default_factory=lambda: np.zeros((0, 5)))
     labels: tuple[str, ...] = ()
     box_scores: tuple[float, ...] | None = ()
+    box_confidences: tuple[float, ...] | None = ()
     grounded: GroundedText | None = None
     malformed: bool = False
     tokens: int | None = 0
@@ -96,7 +98,8 @@ class Prediction:
                 'boxes': self.boxes.round(4).tolist(),
                 'polygons': self.polygons.round(3).tolist(),
                 'labels': list(self.labels),
-                'box_scores': None if self.box_scores is None else [round(score, 6) for score in self.box_scores],
+                'box_scores': _rounded_each(self.box_scores),
+                'box_confidences': _rounded_each(self.box_confidences),
                 'diagnostics': [diagnostic.code for diagnostic in self.grounded.diagnostics],
             }
         return content
@@ -105,8 +108,8 @@ class Prediction:
         """Return the boxes as a GeoJSON feature collection: a polygon of its corners for each.
 
         The coordinates are pixels of the picture, x to the right and y down, and no longitudes and latitudes; the
-        collection says so. A feature has its ``phrase``, its ``score`` in [0, 1] or None, and its ``angle`` in degrees,
-        clockwise on screen.
+        collection says so. A feature has its ``phrase``, its ``score`` and ``confidence`` in [0, 1] (see
+        :attr:`box_scores`) or None, and its ``angle`` in degrees, clockwise on screen.
 
         Raises:
             ValueError: If the question had no picture.
@@ -115,8 +118,9 @@ class Prediction:
             raise ValueError('there are no pixels to place boxes in: the question had no picture')
         corners = self.polygons.round(3)
         closed = np.concatenate([corners, corners[:, :1]], axis=1)  # a ring ends where it begins
-        scores = self.box_scores or [None] * len(self.boxes)
-        rows = zip(closed.tolist(), self.labels, scores, self.boxes[:, 4], strict=True)
+        unknown = [None] * len(self.boxes)
+        scores, confidences = self.box_scores or unknown, self.box_confidences or unknown
+        rows = zip(closed.tolist(), self.labels, scores, confidences, self.boxes[:, 4], strict=True)
         return {
             'type': 'FeatureCollection',
             'coordinate_system': {'unit': 'pixel', 'origin': 'top left', 'x': 'right', 'y': 'down'},
@@ -128,13 +132,18 @@ class Prediction:
                     'properties': {
                         'phrase': phrase,
                         'score': _rounded(score, 6),
+                        'confidence': _rounded(confidence, 6),
                         'angle': round(math.degrees(angle), 3),
                     },
                 }
-                for ring, phrase, score, angle in rows
+                for ring, phrase, score, confidence, angle in rows
             ],
         }
 
 
 def _rounded(value: float | None, digits: int) -> float | None:
     return None if value is None else round(value, digits)
+
+
+def _rounded_each(values: tuple[float, ...] | None) -> list[float] | None:
+    return None if values is None else [round(value, 6) for value in values]

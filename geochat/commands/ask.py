@@ -75,10 +75,10 @@ def told(answer: 'Prediction') -> str:
 def details(answer: 'Prediction') -> list[str]:
     """Return a line a box of an answer, and one if it was cut off."""
     lines = []
-    scores = answer.box_scores or [None] * len(answer.boxes)
-    for (x, y, width, height, angle), label, score in zip(answer.boxes, answer.labels, scores, strict=True):
+    confidences = answer.box_confidences or [None] * len(answer.boxes)
+    for (x, y, width, height, angle), label, sure in zip(answer.boxes, answer.labels, confidences, strict=True):
         place = f'({x:.0f}, {y:.0f}) {width:.0f} x {height:.0f} at {math.degrees(angle):.0f} degrees'
-        lines.append(' | '.join([place, *([] if score is None else [f'{score:.2g}']), label]))
+        lines.append(' | '.join([place, *([] if sure is None else [f'{sure:.2f}']), label]))
     if answer.finish == 'length':
         lines.append('(cut off: --max-new-tokens allows no more)')
     return lines

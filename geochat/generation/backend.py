@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from geochat.generation.confidence import box_scores, token_ends
+from geochat.generation.confidence import BoxScores, box_scores, token_ends
 from geochat.generation.engine import DEFAULT_BATCH_SIZE, DEFAULT_PREFIX_MEMORY_MB, GenerationEngine
 from geochat.generation.requests import Generated, GenerationSettings, Request
 from geochat.models.weights import weights_digest
@@ -55,13 +55,13 @@ class Written:
         """Natural log-probability of the whole answer; None if it is not known."""
         return None if self.log_probs is None else float(sum(self.log_probs))
 
-    def box_scores(self, spans: np.ndarray) -> tuple[float, ...] | None:
-        """Return a confidence of each box, given the characters it was read from; see :func:`box_scores`.
+    def box_scores(self, spans: np.ndarray) -> BoxScores | None:
+        """Tell how sure the model was of each box, given the characters it was read from; see :func:`box_scores`.
 
         None if the log-probabilities are not known, or not which characters they are of.
         """
         if not len(spans):
-            return ()
+            return BoxScores()
         ends = None if self.log_probs is None else self.ends()
         return None if ends is None else box_scores(spans, ends, self.log_probs)
 

@@ -2,9 +2,21 @@
 
 import codecs
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
+
+
+class BoxScores(NamedTuple):
+    """How sure a model was of N boxes, of the probabilities of the tokens that each was read from.
+
+    Attributes:
+        products: Their product, in [0, 1]: how likely the whole box is.
+        means: Their geometric mean, in [0, 1].
+    """
+
+    products: tuple[float, ...] = ()
+    means: tuple[float, ...] = ()
 
 
 def token_ends(ids: Sequence[int], tokenizer: Any) -> np.ndarray:
@@ -65,8 +77,8 @@ def _after(piece: str, text: str, place: int) -> int | None:
     return start + min(len(words), len(rest)) if rest.startswith(words) or words.startswith(rest) else None
 
 
-def box_scores(spans: np.ndarray, ends: np.ndarray, log_probs: Sequence[float]) -> tuple[float, ...]:
-    """Return a confidence of each box: the product of the probabilities of the tokens that it was read from.
+def box_scores(spans: np.ndarray, ends: np.ndarray, log_probs: Sequence[float]) -> BoxScores:
+    """Tell how sure a model was of each box.
 
     Args:
         spans: int64 array (N, 2): the characters ``[start, end)`` of each box.
@@ -74,8 +86,10 @@ def box_scores(spans: np.ndarray, ends: np.ndarray, log_probs: Sequence[float]) 
         log_probs: Natural log-probabilities of the T tokens.
 
     Returns:
-        N numbers in [0, 1]. A token that reaches over the edge of a box counts for it.
+        Of each of the N boxes. A token that reaches over the edge of a box counts for it.
     """
     starts = np.concatenate([[0], ends[:-1]])
     of_box = (ends > spans[:, :1]) & (starts < spans[:, 1:]) & (ends > starts)
-    return tuple(np.exp(of_box @ np.asarray(log_probs, dtype=np.float64)).tolist())
+    totals = of_box @ np.asarray(log_probs, dtype=np.float64)
+    means = totals / np.maximum(of_box.sum(axis=1), 1)
+    return BoxScores(tuple(np.exp(totals).tolist()), tuple(np.exp(means).tolist()))

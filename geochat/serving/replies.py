@@ -133,8 +133,8 @@ def grounding(served: Assistant, request: Request, answer: Generated, size: tupl
         size: Width and height of the picture in pixels.
 
     Returns:
-        ``boxes`` in pixels of the picture that was sent, angles in degrees, clockwise, each with a score in [0, 1] and
-        its corners; the answer's ``text``, and whether it was ``malformed``.
+        ``boxes`` in pixels of the picture that was sent, angles in degrees, clockwise, each with score and confidence
+        in [0, 1] and its corners; the answer's ``text``, and whether it was ``malformed``.
     """
     parsed = served.task_prompts['refer'].parse(answer.text, served.box_codec, size)
     scores = box_scores(parsed.grounded.spans, token_ends(answer.ids, served.processor.tokenizer), answer.log_probs)
@@ -142,7 +142,7 @@ def grounding(served: Assistant, request: Request, answer: Generated, size: tupl
         'object': 'grounding',
         'model': served.name,
         'image_size': {'width': size[0], 'height': size[1]},
-        'boxes': [_box(*pair) for pair in zip(parsed.boxes, scores, strict=True)],
+        'boxes': [_box(*one) for one in zip(parsed.boxes, scores.products, scores.means, strict=True)],
         'text': answer.text,
         'malformed': parsed.malformed,
         'diagnostics': [diagnostic.code for diagnostic in parsed.grounded.diagnostics],
@@ -151,7 +151,7 @@ def grounding(served: Assistant, request: Request, answer: Generated, size: tupl
     }
 
 
-def _box(box: np.ndarray, score: float) -> dict[str, Any]:
+def _box(box: np.ndarray, score: float, confidence: float) -> dict[str, Any]:
     cx, cy, width, height = (round(float(value), 3) for value in box[:4])
     return {
         'cx': cx,
@@ -161,6 +161,7 @@ def _box(box: np.ndarray, score: float) -> dict[str, Any]:
         'angle': round(float(np.degrees(box[4])), 3),
         'corners': box_corners(box[None])[0].round(3).tolist(),
         'score': round(score, 6),
+        'confidence': round(confidence, 6),
     }
 
 

@@ -52,6 +52,7 @@ def test_boxes_as_geojson_in_pixels(inferencer):
     assert feature['properties'] == {
         'phrase': 'the red ship',
         'score': pytest.approx(found.box_scores[0], abs=1e-6),
+        'confidence': pytest.approx(found.box_confidences[0], abs=1e-6),
         'angle': pytest.approx(90),
     }
     empty = read(inferencer, Image.new('RGB', (60, 30)), 'the red ship', 'refer', 'nothing')

@@ -30,13 +30,14 @@ def test_a_box_has_the_probability_of_its_tokens():
     assert ends.tolist() == [2, 4, 5, 5, 7, 10, 11]
     log_probs = [math.log(p) for p in (0.9, 0.5, 0.8, 0.1, 0.25, 0.3, 0.7)]  # the empty token, 0.1, is of no box
     scores = box_scores(np.array([[3, 7], [8, 11]]), ends, log_probs)
-    assert scores == pytest.approx((0.5 * 0.8 * 0.25, 0.3 * 0.7))
+    assert scores.products == pytest.approx((0.5 * 0.8 * 0.25, 0.3 * 0.7))
+    assert scores.means == pytest.approx(((0.5 * 0.8 * 0.25) ** (1 / 3), math.sqrt(0.3 * 0.7)))
 
 
 def test_an_answer_without_tokens_or_boxes():
     assert token_ends([], Pieces()).tolist() == []
-    assert box_scores(np.zeros((0, 2), dtype=np.int64), np.array([3]), [-1.0]) == ()
-    assert box_scores(np.zeros((0, 2), dtype=np.int64), np.zeros(0, dtype=np.int64), []) == ()
+    assert box_scores(np.zeros((0, 2), dtype=np.int64), np.array([3]), [-1.0]) == ((), ())
+    assert box_scores(np.zeros((0, 2), dtype=np.int64), np.zeros(0, dtype=np.int64), []) == ((), ())
 
 
 @given(st.text(alphabet='{<>}|0123456789 the ship\u00fc\u4e2d\U0001f6a2', max_size=30))

@@ -49,6 +49,7 @@ def test_boxes_are_in_pixels_degrees_and_have_scores():
     assert (box['cx'], box['cy'], box['width'], box['height']) == (40, 40, 40, 40)
     assert abs(box['angle']) == 90
     assert box['score'] == pytest.approx(0.5, abs=1e-6)
+    assert box['confidence'] == pytest.approx(0.5 ** (1 / len(ids)), abs=1e-6)
     assert sorted(box['corners']) == [[20, 20], [20, 60], [60, 20], [60, 60]]
     assert reply['malformed'] is False
 

@@ -306,7 +306,7 @@ def _with_box_scores(answer: Answer, written: Written) -> Answer:
     grounded = answer.parsed.grounded
     scores = None if grounded is None else written.box_scores(grounded.spans)
     # Rounded here, not when they are written, so that scoring what was written gives the same figures.
-    return replace(answer, box_scores=None if scores is None else tuple(round(score, 6) for score in scores))
+    return replace(answer, box_scores=None if scores is None else tuple(round(score, 6) for score in scores.products))
 
 
 def _unasked(benchmark: Benchmark, answers: Sequence[Answer]) -> list[Problem]:

@@ -59,7 +59,7 @@ def located(prediction: Prediction, codec: 'BoxCodec') -> Prediction:
     """Return an answer with the boxes that belong on the picture.
 
     Those of an answer that names what is in a box are the boxes of its question, as the model was given them; their
-    phrase is the name, their score the answer's confidence.
+    phrase is the name, their score and confidence the answer's confidence.
     """
     if prediction.task != 'identify':
         return prediction
@@ -70,6 +70,7 @@ def located(prediction: Prediction, codec: 'BoxCodec') -> Prediction:
         boxes=boxes,
         labels=(name,) * count,
         box_scores=(prediction.confidence,) * count,
+        box_confidences=(prediction.confidence,) * count,
         grounded=GroundedText(name, phrases=(Phrase(name, (0, len(name))),)),  # no box is read from the name
     )
 

@@ -99,11 +99,11 @@ def _choice(number: int, show: Shown) -> str:
 
 def _boxes(answer: Prediction, colors: dict[str, Color]) -> str:
     rows = []
-    for box, label, score in zip(answer.boxes, answer.labels, answer.box_scores, strict=True):
+    for box, label, confidence in zip(answer.boxes, answer.labels, answer.box_confidences, strict=True):
         cx, cy, width, height = (f'{value:.0f}' for value in box[:4])
         chip = _chip(label or 'box', colors[label])
         place = f'{width} &times; {height} px at ({cx}, {cy}), {np.degrees(box[4]):.0f}&deg;'
-        rows.append(f'<li>{chip} <span>{place}</span> <span>score {score:.2g}</span></li>')
+        rows.append(f'<li>{chip} <span>{place}</span> <span>confidence {confidence:.2f}</span></li>')
     return f'<ul class="gc-boxes">{"".join(rows)}</ul>'
 
 
