@@ -144,6 +144,7 @@ class Backend(ABC):
 
         Raises:
             ValueError: If it turned out that the question cannot be asked.
+            BackendError: If it could not be written, and another step has told so.
         """
 
     def generate(self, samples: Sequence[Sample], settings: GenerationSettings) -> list[Written | ValueError]:

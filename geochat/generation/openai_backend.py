@@ -115,9 +115,11 @@ class OpenAIBackend(Backend):
     def step(self) -> None:
         """Wait for something new of the answers that are being written; see :meth:`Backend.step`."""
         for answer in self._open:
-            if answer.failure is not None:
+            if answer.error is not None:
                 del self._open[answer]
-                raise answer.failure
+                # It is told now to whoever waits, and again by its result: others may wait for that one.
+                answer.finish = 'failed'
+                raise answer.error
         if self._open:
             self._news.get()()
         while not self._news.empty():
@@ -131,8 +133,8 @@ class OpenAIBackend(Backend):
 
     def result(self, answer: RemoteAnswer) -> Written:
         """Return an answer that has ended; see :meth:`Backend.result`."""
-        if answer.refusal is not None:
-            raise answer.refusal
+        if answer.error is not None:
+            raise answer.error
         return answer.written
 
     def _run(self, work: Any) -> Future:
@@ -227,11 +229,10 @@ class OpenAIBackend(Backend):
         """Take that there will be no answer: for that question, or for whatever is asked (told by the next step)."""
         if answer.finish is not None:
             return
-        if isinstance(error, BackendError):
-            answer.failure = error
-        else:
+        answer.error = error
+        if not isinstance(error, BackendError):
             self._open.pop(answer, None)
-            answer.refusal, answer.finish = error, 'refused'
+            answer.finish = 'refused'
 
     def _told(self, error: Exception) -> BackendError | ValueError:
         """Put into words what went wrong."""

@@ -58,14 +58,13 @@ class RemoteAnswer:
 
     Attributes:
         finish: Why it ended; None while it is being written.
-        failure: Why nothing more comes of it, if it is the server's fault.
-        refusal: Why the question cannot be asked, if it has ended for that.
+        error: Why there will be no answer: a ``ValueError`` if the question cannot be asked, a ``BackendError`` if the
+            server is at fault.
     """
 
     def __init__(self, max_tokens: int):
         self.finish: str | None = None
-        self.failure: BackendError | None = None
-        self.refusal: ValueError | None = None
+        self.error: BackendError | ValueError | None = None
         self.max_tokens = max_tokens
         self.request: Future | None = None
         self._text, self._taken = '', 0

@@ -373,3 +373,40 @@ def test_a_failure_loses_no_answer_that_came_before():
         gate.set()
         with pytest.raises(BackendError, match='401'):
             next(answers)
+
+
+def test_every_dialogue_is_told_of_its_own_failure():
+    gate = threading.Event()
+
+    def breaks_off(handler):
+        handler.send_response(200)
+        handler.send_header('Content-Type', 'text/event-stream')
+        handler.end_headers()
+        handler.wfile.write(stream_of(('two', None), done=False)[2])
+        gate.wait(10)
+
+    def answers_later(handler):
+        gate.wait(10)
+        time.sleep(0.3)
+        handler.reply(*stream_of(('ships', 'stop')))
+
+    with scripted(breaks_off, answers_later) as server:
+        asking = GeoChatInferencer(backend=OpenAIBackend(f'{server.url}/v1', max_retries=0))
+        first = asking.chat().stream('what is there?')
+        assert next(first) == 'two'
+        gate.set()
+        second = asking.chat()
+        with contextlib.suppress(BackendError):  # it may hear of the other's, or be quicker
+            second.say('what is there?')
+        told = []
+
+        def read_on():
+            with pytest.raises(BackendError) as caught:
+                list(first)
+            told.append(str(caught.value))
+
+        reading = threading.Thread(target=read_on, daemon=True)
+        reading.start()
+        reading.join(10)
+        assert 'ended an answer before it was whole' in told[0]
+        assert second.say('what is there?').answer == 'ships'
