@@ -174,7 +174,7 @@ class OpenAIBackend(Backend):
     async def _whole(self, answer: RemoteAnswer, body: Mapping[str, Any]) -> str | None:
         reply = await self._client.chat.completions.create(**body)
         if not getattr(reply, 'choices', None):
-            raise BackendError(f'{self.base_url} answered what is no chat completion: {str(reply)[:MAX_SHOWN]!r}')
+            raise BackendError(f'{self.base_url} answered what is no chat completion: {self._shown(reply)!r}')
         choice = reply.choices[0]
         text, tokens = choice.message.content or '', _tokens(choice)
         self._news.put(lambda: answer.add(text, tokens, reply.usage))
@@ -259,12 +259,14 @@ class OpenAIBackend(Backend):
         return BackendError(f'{url} is busy or fails, after {self.max_retries} more tries too ({status}): {said}')
 
     def _quoted(self, error: Exception) -> str:
-        """Return what a server says of an error, in a line and without the key."""
+        """Return what a server says of an error."""
         body = getattr(error, 'body', None)
-        said = str(body.get('message') or body if isinstance(body, Mapping) else error)
-        said = ' '.join(said.split())[:MAX_SHOWN]
-        key = os.environ.get(self.api_key_variable)
-        return said.replace(key, '...') if key else said
+        return self._shown(body.get('message') or body if isinstance(body, Mapping) else error)
+
+    def _shown(self, said: Any) -> str:
+        """Return what a server says in a short line and without the key, of which a cut must leave no part either."""
+        text, key = ' '.join(str(said).split()), os.environ.get(self.api_key_variable)
+        return (text.replace(key, '...') if key else text)[:MAX_SHOWN]
 
 
 def _checked_url(url: str) -> str:

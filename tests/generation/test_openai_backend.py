@@ -187,6 +187,18 @@ def test_the_key_comes_from_the_environment_and_is_never_shown(served, monkeypat
         assert ask(running.url, api_key_variable='MY_KEY').answer
 
 
+def test_a_server_that_repeats_the_key_does_not_make_it_shown(monkeypatch):
+    monkeypatch.setenv('OPENAI_API_KEY', 'the-secret-key')
+    for said in (
+        (401, {}, {'error': {'message': 'the-secret-key is wrong'}}),
+        (401, {}, {'error': {'message': 'x' * 290 + ' the-secret-key'}}),  # it would be cut there
+        (200, {'Content-Type': 'text/html'}, b'<p>sent: Bearer the-secret-key</p>'),
+    ):
+        with scripted(said) as server, pytest.raises(BackendError) as caught:
+            ask(server.url)
+        assert 'the-sec' not in str(caught.value)
+
+
 class Scripted(BaseHTTPRequestHandler):
     """Answers each chat completion with the next of ``server.script``: status, headers, body; the last one stays."""
 
