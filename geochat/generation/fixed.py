@@ -32,7 +32,7 @@ class FixedRow(Rows):
         super().__init__(model)
         if not model.llm.can_share_prefixes:
             raise ValueError("compiled steps need an LLM of full attention in all layers; this one's is not")
-        self._caches = {}
+        self._fixed, self._size = None, 0
         self._place = 0
 
     def join(self, answers: 'Sequence[AnswerInProgress]') -> None:
@@ -40,9 +40,9 @@ class FixedRow(Rows):
         super().join(answers)
         own, length = self._cache, self._mask.shape[1]
         size = -(-(length + answers[0].room) // SIZE_STEP) * SIZE_STEP
-        if size not in self._caches:
-            self._caches[size] = self.model.llm.new_cache(size)
-        self._cache = self._caches[size]
+        if size != self._size:  # a program serves all caches of its size, so none of another size is kept
+            self._fixed, self._size = self.model.llm.new_cache(size), size
+        self._cache = self._fixed
         self._cache.reset()
         for index, layer in enumerate(own.layers):
             self._cache.update(layer.keys, layer.values, index)

@@ -1,6 +1,8 @@
 """Compiled steps over keys and values of a fixed size write the same tokens."""
 
+import gc
 import shutil
+import weakref
 
 import numpy as np
 import pytest
@@ -71,6 +73,25 @@ def test_an_answer_that_is_given_up_leaves_nothing_behind(traced_only):
     while wanted.finish is None:
         engine.step()
     assert wanted.result.ids == expected[0].ids
+
+
+def test_room_of_another_size_is_not_kept(traced_only, monkeypatch):
+    model = unending_model()
+    new_cache, made = model.llm.new_cache, []
+
+    def remembered(size=None):
+        cache = new_cache(size)
+        if size is not None:
+            made.append((size, weakref.ref(cache)))
+        return cache
+
+    monkeypatch.setattr(model.llm, 'new_cache', remembered)
+    engine = GenerationEngine(model, batch_size=1, compile=True)
+    for tokens in (20, 30, 260, 20):
+        engine.generate([request(0.0, 20, max_new_tokens=tokens)])
+    gc.collect()
+    assert [size for size, _ in made] == [256, 512, 256]
+    assert [cache() is not None for _, cache in made] == [False, False, True]
 
 
 @needs_compiler
