@@ -25,6 +25,9 @@ FINISH = {'stop': 'end', 'length': 'length'}
 QUESTION_REFUSED = (400, 413, 422)
 """Statuses that are about the question. All others are about the server, and whatever it is asked."""
 
+REPEATED = (408, 409, 429)
+"""Statuses, beside those from 500 on, at which the client asks again."""
+
 QUICK_RETRIES = 2
 """How often a server that has not answered yet is asked again: one that is not there shall soon be told."""
 
@@ -256,7 +259,9 @@ class OpenAIBackend(Backend):
             return BackendError(f'{url} refuses the API key ({status}): {said}; {where}')
         if status == 404:
             return BackendError(f'{url} has no such model or path (404): {said}')
-        return BackendError(f'{url} is busy or fails, after {self.max_retries} more tries too ({status}): {said}')
+        if status in REPEATED or status >= 500:
+            return BackendError(f'{url} is busy or fails, after {self.max_retries} more tries too ({status}): {said}')
+        return BackendError(f'{url} does not take questions ({status}): {said}')
 
     def _quoted(self, error: Exception) -> str:
         """Return what a server says of an error."""
@@ -284,8 +289,13 @@ def _client(url: str, key: str | None, timeout: float, max_retries: int) -> Any:
     except ModuleNotFoundError as error:
         raise InstallationError("the back end 'openai' needs a package: pip install 'geochat[openai]'") from error
     limits = openai.Timeout(timeout, connect=min(timeout, CONNECT_SECONDS))
-    # A server that asks for no key ignores it; the client wants one.
-    return openai.AsyncOpenAI(base_url=url, api_key=key or 'none', timeout=limits, max_retries=max_retries)
+    return openai.AsyncOpenAI(
+        base_url=url,
+        api_key=key or 'none',  # a server that asks for no key ignores it; the client wants one
+        timeout=limits,
+        max_retries=max_retries,
+        http_client=openai.DefaultAsyncHttpxClient(follow_redirects=False),  # pictures go to this server only
+    )
 
 
 def _run_loop(loop: asyncio.AbstractEventLoop, client: Any) -> None:

@@ -276,6 +276,16 @@ def test_a_server_that_fails_is_asked_again_and_then_told_of():
         ask(server.url)
 
 
+def test_no_other_server_is_asked_and_nothing_is_asked_twice_that_is_not_repeated():
+    with scripted(completion('from elsewhere')) as other:
+        elsewhere = (307, {'Location': f'{other.url}/v1/chat/completions'}, {})
+        for reply in (elsewhere, (405, {}, {'error': {'message': 'no'}})):
+            with scripted(reply) as server, pytest.raises(BackendError) as caught:
+                ask(server.url)
+            assert str(caught.value).startswith(f'{server.url}/v1 does not take questions ({reply[0]}): ')
+            assert len(server.bodies) == 1 and not other.bodies
+
+
 def cut_short(handler):
     """Promise more than is sent."""
     handler.send_response(200)
