@@ -204,7 +204,7 @@ class OpenAIBackend(Backend):
                     listed = await asyncio.wait_for(self._listed(), self.timeout)
                     self._model = _chosen(self._model, listed, self.base_url)
                 except Exception as error:
-                    raise self._told(error) from None
+                    raise self._told(error, of_question=False) from None
                 self._is_known = True
             return self._model
 
@@ -237,8 +237,8 @@ class OpenAIBackend(Backend):
             self._open.pop(answer, None)
             answer.finish = 'refused'
 
-    def _told(self, error: Exception) -> BackendError | ValueError:
-        """Put into words what went wrong."""
+    def _told(self, error: Exception, of_question: bool = True) -> BackendError | ValueError:
+        """Put into words what went wrong with a question, or with what is asked of the server beside."""
         import openai
 
         url = self.base_url
@@ -252,7 +252,7 @@ class OpenAIBackend(Backend):
         if not isinstance(error, openai.APIStatusError):
             return BackendError(f'{url} did not answer as the API says: {type(error).__name__}: {self._quoted(error)}')
         status, said = error.status_code, self._quoted(error)
-        if status in QUESTION_REFUSED:
+        if of_question and status in QUESTION_REFUSED:
             return ValueError(f'{url} refuses the question ({status}): {said}')
         if status in (401, 403):
             where = f'it is read from the environment variable {self.api_key_variable}'

@@ -206,7 +206,7 @@ class Scripted(BaseHTTPRequestHandler):
         pass
 
     def do_GET(self):
-        self.reply(200, {}, {'object': 'list', 'data': [{'id': 'm', 'object': 'model', 'created': 1, 'owned_by': 'x'}]})
+        self.reply(*self.server.models)
 
     def do_POST(self):
         self.server.bodies.append(json.loads(self.rfile.read(int(self.headers['Content-Length']))))
@@ -229,6 +229,8 @@ def scripted(*script):
     """Run a server that follows a script."""
     running = ThreadingHTTPServer(('127.0.0.1', 0), Scripted)
     running.script, running.bodies = list(script), []
+    listed = {'object': 'list', 'data': [{'id': 'm', 'object': 'model', 'created': 1, 'owned_by': 'x'}]}
+    running.models = (200, {}, listed)
     running.url = f'http://127.0.0.1:{running.server_port}'
     thread = threading.Thread(target=running.serve_forever, kwargs={'poll_interval': 0.02})
     thread.start()
@@ -284,6 +286,17 @@ def test_no_other_server_is_asked_and_nothing_is_asked_twice_that_is_not_repeate
                 ask(server.url)
             assert str(caught.value).startswith(f'{server.url}/v1 does not take questions ({reply[0]}): ')
             assert len(server.bodies) == 1 and not other.bodies
+
+
+def test_a_server_that_refuses_to_tell_its_models_refuses_no_question():
+    with scripted(completion()) as server:
+        server.models = (400, {}, {'error': {'message': 'this port wants HTTPS'}})
+        message = r'/v1 does not take questions \(400\): this port wants HTTPS'
+        with pytest.raises(BackendError, match=message):
+            _ = OpenAIBackend(f'{server.url}/v1').origin
+        with pytest.raises(BackendError, match=message):
+            ask(server.url)
+        assert not server.bodies
 
 
 def cut_short(handler):
