@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import Callable
 from types import ModuleType
+from typing import Any
 
 
 def add_run_arguments(parser: argparse.ArgumentParser) -> None:
@@ -35,9 +36,28 @@ def add_config_options(parser: argparse.ArgumentParser) -> None:
     )
 
 
+class CommandParser(argparse.ArgumentParser):
+    """Parser of a command: its options may stand between its positional arguments, in any order."""
+
+    _is_mixing = False
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> tuple[argparse.Namespace, list[str]]:
+        """Parse the arguments; one that the command does not know is an error with the command's own usage."""
+        if self._is_mixing:  # argparse parses options and positional arguments by this method, one after the other
+            return super().parse_known_args(args, namespace)
+        self._is_mixing = True
+        try:
+            namespace, unknown = self.parse_known_intermixed_args(args, namespace)
+        finally:
+            self._is_mixing = False
+        if unknown:
+            self.error(f'unrecognized arguments: {" ".join(unknown)}')
+        return namespace, unknown
+
+
 def run_command(command: ModuleType) -> None:
     """Run a module of :mod:`geochat.commands` as a script of its own."""
-    parser = argparse.ArgumentParser(description=command.DESCRIPTION)
+    parser = CommandParser(description=command.DESCRIPTION)
     command.add_arguments(parser)
     args = parser.parse_args()
     run_tool(lambda: command.run(args))

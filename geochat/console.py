@@ -3,7 +3,7 @@
 import argparse
 
 from geochat import __version__
-from geochat.command_line import run_tool
+from geochat.command_line import CommandParser, run_tool
 from geochat.commands import ask, batch, chat, demo, serve, test, train
 
 COMMANDS = (train, test, chat, ask, batch, serve, demo)
@@ -16,7 +16,7 @@ def build_parser() -> argparse.ArgumentParser:
         prog='geochat', description='Train, test and ask grounded vision-language models of remote sensing.'
     )
     parser.add_argument('--version', action='version', version=f'geochat {__version__}')
-    parts = parser.add_subparsers(metavar='COMMAND', required=True)
+    parts = parser.add_subparsers(metavar='COMMAND', required=True, parser_class=CommandParser)
     for command in COMMANDS:
         name = command.__name__.rpartition('.')[2]
         part = parts.add_parser(name, help=command.DESCRIPTION, description=command.DESCRIPTION)

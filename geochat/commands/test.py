@@ -12,8 +12,8 @@ DESCRIPTION = 'Run the benchmarks of a config. With --predictions nothing is wri
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
     add_run_arguments(parser)
-    what = parser.add_mutually_exclusive_group(required=True)
-    what.add_argument('checkpoint', nargs='?', help='weights: a model folder, or a .pth, .bin or .safetensors file')
+    parser.add_argument('checkpoint', nargs='?', help='weights: a model folder, or a .pth, .bin or .safetensors file')
+    what = parser.add_mutually_exclusive_group()
     what.add_argument(
         '--predictions', metavar='FILE', help='score the answers of this predictions.jsonl again, without a model'
     )
@@ -30,7 +30,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    """Test, score or list."""
+    """Test, score or list.
+
+    Raises:
+        geochat.engine.ConfigError: If nothing says whose answers these are, or more than one argument does.
+    """
+    from geochat.engine import ConfigError
+
+    if bool(args.checkpoint) == bool(args.predictions or args.list_benchmarks or args.backend):
+        raise ConfigError('name one of: a checkpoint, --predictions FILE, --list-benchmarks, --backend openai')
     if args.list_benchmarks:
         list_benchmarks(args)
     elif args.predictions:

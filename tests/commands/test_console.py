@@ -63,6 +63,19 @@ def test_an_answer_in_words(geochat):
     assert code == 0 and out.strip()
 
 
+def test_options_may_stand_between_picture_and_question(geochat):
+    options = ('--task', 'refer', '--max-new-tokens', 2, '--device', 'cpu', '--json')
+    code, out, _ = geochat('ask', 'red.png', *options, 'the red ship')
+    assert code == 0 and 'the red ship' in json.loads(out)['prompt']
+    code, out, _ = geochat('ask', *options, 'red.png', '--', '-1 ship')
+    assert code == 0 and '-1 ship' in json.loads(out)['prompt']
+
+
+def test_an_unknown_option_is_told_with_the_usage_of_its_command(geochat):
+    code, _, err = geochat('ask', 'red.png', 'a', '--tempreature', 1)
+    assert code == 2 and err.endswith('geochat ask: error: unrecognized arguments: --tempreature 1\n')
+
+
 def test_all_that_is_known_of_an_answer_and_its_drawing(geochat, tmp_path):
     settings = ('--max-new-tokens', 6, '--device', 'cpu', '--json')
     _, out, _ = geochat('ask', 'red.png', 'the red ship', '--task', 'refer', '--draw', tmp_path / 'o.png', *settings)
