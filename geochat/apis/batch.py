@@ -120,7 +120,8 @@ class AnswerFile:
 
     Args:
         path: The file.
-        origin: What the answers depend on beside the questions: weights, or server and model; and settings.
+        origin: What the answers depend on beside the questions: weights, or server and model; settings; and the
+            stretch of pictures.
 
     Raises:
         InputError: If the file is there already and is not of the same origin.
@@ -215,9 +216,10 @@ def answer_file(
         raise InputError('the answers would be written over the questions: name another file')
     origin = {
         **inferencer.backend.origin,
-        'settings': json.loads(json.dumps(dataclasses.asdict(inferencer.settings))),
+        'settings': dataclasses.asdict(inferencer.settings),
+        'stretch': inferencer.pictures.stretch,
     }
-    answers = AnswerFile(out, origin)
+    answers = AnswerFile(out, json.loads(json.dumps(origin)))
     answers.keep(rows)
     taken_over = len(answers.rows)
     todo = _by_pictures([row for row in rows if row.id not in answers.rows])

@@ -8,7 +8,7 @@ from PIL import Image
 from small_run import write_lines
 from small_server import running_server
 
-from geochat.apis import GeoChatInferencer, InputError
+from geochat.apis import GeoChatInferencer, InputError, PictureSettings
 from geochat.apis.batch import answer_file, read_questions
 from geochat.generation import BackendError, GenerationSettings
 
@@ -128,6 +128,14 @@ def test_answers_of_others_are_not_written_over(inferencer, model_folder, folder
     other = GeoChatInferencer(inferencer.assistant, settings=GenerationSettings(max_new_tokens=3))
     with pytest.raises(InputError, match='answers of other settings: name another file'):
         ask(other, folder)
+    stretched = GeoChatInferencer(
+        inferencer.assistant, settings=inferencer.settings, pictures=PictureSettings(stretch=(0, 4000))
+    )
+    with pytest.raises(InputError, match='answers of other stretch: name another file'):
+        ask(stretched, folder)
+    (folder / 'answers.jsonl').unlink()
+    ask(stretched, folder)
+    assert ask(stretched, folder).taken_over
 
 
 def test_a_server_that_ends_early_loses_no_answer(inferencer, folder, monkeypatch):
