@@ -26,6 +26,13 @@ def near_misses(name: str, candidates: Iterator[str] | list[str]) -> list[str]:
     return [by_lower[match] for match in difflib.get_close_matches(name.lower(), by_lower, n=3, cutoff=0.6)]
 
 
+def known_names(name: str, candidates: Iterator[str] | list[str]) -> str:
+    """Return how an error about an unknown name ends: ``did you mean A or B?``, or all names if none looks like it."""
+    candidates = list(candidates)
+    near = near_misses(name, candidates)
+    return f'did you mean {" or ".join(near)}?' if near else f'there are {", ".join(sorted(candidates))}'
+
+
 def check_arguments(target: Callable, arguments: Mapping[str, Any], allowed: tuple[str, ...] = ()) -> None:
     """Refuse keyword arguments that ``target`` does not take.
 

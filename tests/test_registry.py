@@ -7,7 +7,7 @@ import pytest
 from mmengine import registry as mmengine_registry
 from mmengine.registry import DefaultScope
 
-from geochat.registry import Registry, check_arguments, near_misses
+from geochat.registry import Registry, check_arguments, known_names, near_misses
 
 
 class Grid:
@@ -48,6 +48,8 @@ def test_near_misses_ignore_case_and_come_best_first():
     assert near_misses('geochatboxcodec', names)[0] == 'GeoChatBoxCodec'
     assert near_misses('lineer', names) == ['linear']
     assert near_misses('zzz', names) == []
+    assert known_names('lineer', names) == 'did you mean linear?'
+    assert known_names('zzz', ['refer', 'chat']) == 'there are chat, refer'
 
 
 def test_every_name_of_a_part_builds_it(parts):

@@ -11,7 +11,7 @@ from geochat.apis.errors import InputError
 from geochat.apis.loading import Conventions
 from geochat.apis.pictures import DEFAULT_SETTINGS, Picture, PictureSettings, read_picture
 from geochat.apis.predictions import Prediction
-from geochat.registry import near_misses
+from geochat.registry import known_names
 from geochat.structures import IMAGE_PLACEHOLDER, Message, with_pictures
 
 if TYPE_CHECKING:
@@ -159,8 +159,7 @@ class Interpreter:
     def _task(self, name: str) -> 'TaskPrompt':
         prompts = self.assistant.task_prompts
         if name not in prompts:
-            near = near_misses(str(name), prompts) or sorted(prompts)
-            raise InputError(f'there is no task {name!r}; there are {", ".join(near)}')
+            raise InputError(f'there is no task {name!r}; {known_names(str(name), prompts)}')
         return prompts[name]
 
 

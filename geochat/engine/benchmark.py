@@ -9,7 +9,7 @@ import numpy as np
 
 from geochat.engine.config import OPTIONAL_BENCHMARK_KEYS, ConfigError, build_part
 from geochat.engine.results import BenchmarkResult, Problem, Scores, count_malformed, full_name, shown_scores
-from geochat.registry import BOX_CODECS, DATASETS, METRICS, TASK_PROMPT_TEMPLATES, near_misses
+from geochat.registry import BOX_CODECS, DATASETS, METRICS, TASK_PROMPT_TEMPLATES, known_names
 from geochat.structures import Answer, Question
 
 if TYPE_CHECKING:
@@ -368,8 +368,7 @@ def check_names(benchmarks: Mapping[str, Any], names: Sequence[str]) -> None:
     """
     for name in names:
         if name not in benchmarks:
-            known = near_misses(name, benchmarks) or sorted(benchmarks)
-            raise ConfigError(f'there is no benchmark {name!r}; there are {", ".join(known)}')
+            raise ConfigError(f'there is no benchmark {name!r}; {known_names(name, benchmarks)}')
 
 
 def _build_task(

@@ -195,7 +195,7 @@ def test_a_dialogue_longer_than_the_context_is_answered_and_keeps_what_was_said(
     [
         ('', 'chat', 'the question is empty'),
         (' \n', 'refer', 'the question is empty'),
-        ('a ship', 'reefer', "no task 'reefer'; there are refer"),
+        ('a ship', 'reefer', "no task 'reefer'; did you mean refer"),
         ('<image> a ship', 'chat', '<image>'),
         ({'phrase': 'a ship'}, 'vqa', r"VQAPrompt has the keys \['question'\]"),
         ({'phrase': 3, 'x': 1}, 'refer', 'ReferPrompt'),

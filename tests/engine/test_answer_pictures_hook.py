@@ -68,7 +68,7 @@ def test_the_training_is_the_same_as_without(tmp_path):
 @pytest.mark.parametrize(
     ('hook', 'changes', 'message'),
     [
-        ({'benchmark': 'refre'}, {}, "there is no benchmark 'refre'; there are refer"),
+        ({'benchmark': 'refre'}, {}, "there is no benchmark 'refre'; did you mean refer"),
         ({'interval': None}, {}, 'draws after validations, of which there are none: give it an interval'),
         ({}, {'visualizer': {'type': 'Visualizer'}}, 'needs visualizer.type AnswerVisualizer'),
     ],

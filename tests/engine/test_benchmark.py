@@ -81,7 +81,7 @@ def test_what_answers_are_compared_with(benchmarks):
 
 def test_a_benchmark_that_does_not_exist(tmp_path):
     cfg = small_run(tmp_path)
-    with pytest.raises(ConfigError, match="there is no benchmark 'scenes'; there are scene"):
+    with pytest.raises(ConfigError, match="there is no benchmark 'scenes'; did you mean scene"):
         build_benchmarks(cfg.benchmarks, cfg.task_prompts, cfg.box_codec, ['scenes'])
 
 

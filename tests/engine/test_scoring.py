@@ -207,7 +207,7 @@ def test_files_that_cannot_be_scored(config, tmp_path):
         score(config, rows)
     with pytest.raises(ConfigError, match=r'has no ground truth \(.*\) for scene, and no ids to find the questions by'):
         score(config, rows, 'scene')
-    with pytest.raises(ConfigError, match=r"there is no benchmark 'scen'; there are scene"):
+    with pytest.raises(ConfigError, match=r"there is no benchmark 'scen'; did you mean scene"):
         score(config, rows, 'scen')
     with pytest.raises(ConfigError, match=r'the file has no answers to scene'):
         score(config, [{'benchmark': 'refer', 'id': 'r0', 'answer': ''}], 'scene')

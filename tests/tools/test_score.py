@@ -159,7 +159,7 @@ def test_answers_are_joined_with_the_files_of_a_benchmark_without_its_pictures_o
             ('answers.jsonl',),
             r'error: answers\.jsonl, line 1 does not say which benchmark it answers: name one with --bench',
         ),
-        (('answers.jsonl', '--benchmark', 'refering'), r"error: there is no benchmark 'refering'; there are referring"),
+        (('answers.jsonl', '--benchmark', 'refering'), r"no benchmark 'refering'; did you mean referring"),
         (('answers.jsonl', '--benchmark', 'referring'), r'error: .* has no ground truth \(truth, .*\) for referring'),
         (
             ('answers.jsonl', '--benchmark', 'aid', '--box-codec', 'earthdia'),
