@@ -112,7 +112,8 @@ class GeoChatInferencer(Interpreter):
             InputError: If a question cannot be asked; nothing is answered then.
         """
         shown = list(images) if isinstance(images, list | tuple) else None
-        asked = None if isinstance(questions, str | Mapping) else list(questions)
+        is_one = isinstance(questions, str | Mapping) or not isinstance(questions, Iterable)
+        asked = None if is_one else list(questions)
         if shown is None:
             shown = [images] * (1 if asked is None else len(asked))
         asked = [questions] * len(shown) if asked is None else asked

@@ -108,6 +108,9 @@ class Interpreter:
         size = images[0].size if images else None
         prompt_of = self._task(asked.task)
         query = _checked_query(_as_query(asked.question, prompt_of), asked.task, size)
+        if not query and frozenset() not in prompt_of.forms:
+            needed = ' or '.join(' and '.join(sorted(form)) for form in prompt_of.forms) or 'text'
+            raise InputError(f'the task {asked.task!r} needs {needed}')
         try:
             if size is None:
                 prompt_of.parse('', self.assistant.box_codec, None)
@@ -181,6 +184,8 @@ def _checked_query(query: Mapping[str, Any], task: str, size: tuple[int, int] | 
         raise InputError(f'a question is words, or a dict of the task {task!r}, not {query!r}')
     checked = dict(query)
     for key, value in query.items():
+        if key in ('text', *WORDS) and not isinstance(value, str):
+            raise InputError(f'{key} is words, not {value!r}')
         if isinstance(value, str) and not value.strip():
             raise InputError('the question is empty' if key in ('text', *WORDS) else f'{key} is empty')
         if key in ('classes', 'options'):

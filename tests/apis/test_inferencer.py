@@ -198,7 +198,11 @@ def test_a_dialogue_longer_than_the_context_is_answered_and_keeps_what_was_said(
         ('a ship', 'reefer', "no task 'reefer'; did you mean refer"),
         ('<image> a ship', 'chat', '<image>'),
         ({'phrase': 'a ship'}, 'vqa', r"VQAPrompt has the keys \['question'\]"),
-        ({'phrase': 3, 'x': 1}, 'refer', 'ReferPrompt'),
+        ({'phrase': 'a ship', 'x': 1}, 'refer', 'ReferPrompt'),
+        ({'phrase': 3}, 'refer', 'phrase is words, not 3'),
+        ({}, 'refer', "the task 'refer' needs phrase"),
+        ({}, 'multiple_choice', "the task 'multiple_choice' needs options and question"),
+        ({}, 'chat', "the task 'chat' needs text"),
         (7, 'refer', 'a question is words, or a dict'),
         ({'classes': []}, 'scene', 'classes is a list of names'),
         ({'classes': 'port'}, 'scene', 'classes is a list of names'),
@@ -213,6 +217,12 @@ def test_a_dialogue_longer_than_the_context_is_answered_and_keeps_what_was_said(
 def test_a_question_that_cannot_be_asked_is_answered(inferencer, picture, question, task, message):
     with pytest.raises(InputError, match=message):
         inferencer(picture, [question], task)
+
+
+@pytest.mark.parametrize('words', [None, 5])
+def test_what_is_no_words_is_answered(inferencer, picture, words):
+    with pytest.raises(InputError, match=f'a question is words, or a dict .*, not {words}'):
+        inferencer.ask(picture, words)
 
 
 def test_a_task_that_needs_a_picture_says_so(inferencer):

@@ -149,7 +149,7 @@ def test_a_dialogue_goes_on_after_a_slip(geochat, monkeypatch, tmp_path):
     assert code == 0 and next(lines) == 'never said'
     errors = [line for line in out.splitlines() if line.startswith('error: ')]
     assert len(errors) == 4 and 'no answer yet' in errors[0] and "no task 'reefer'" in errors[1]
-    assert 'ReferPrompt' in errors[2] and 'cannot be written' in errors[3]
+    assert 'needs phrase' in errors[2] and 'cannot be written' in errors[3]
     assert Image.open(tmp_path / 'o.png').width >= 512
 
 
