@@ -3,6 +3,7 @@
 import argparse
 import json
 import math
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from geochat.commands.asking import add_model_arguments, build_inferencer
@@ -58,12 +59,17 @@ def question_of(args: argparse.Namespace) -> tuple[str, Any]:
     if args.box:
         if len(args.box) not in (4, 5):
             raise InputError(f'--box has 4 or 5 numbers, not {len(args.box)}')
-        return args.task or 'identify', {'boxes': [*args.box[:4], *map(math.radians, args.box[4:])]}
+        return args.task or 'identify', {'boxes': box_of(args.box)}
     if args.words is not None:
         return args.task or 'vqa', args.words
     if not args.task:
         raise InputError('say what to ask: a question, --classes, --box or --task')
     return args.task, {}
+
+
+def box_of(numbers: Sequence[float]) -> list[float]:
+    """Return the box of numbers that a user typed, whose angle is in degrees."""
+    return [*numbers[:4], *map(math.radians, numbers[4:])]
 
 
 def told(answer: 'Prediction') -> str:

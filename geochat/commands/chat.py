@@ -4,16 +4,18 @@ import argparse
 import contextlib
 from typing import TYPE_CHECKING
 
-from geochat.commands.ask import details, save_drawing
+from geochat.commands.ask import box_of, details, save_drawing
 from geochat.commands.asking import add_model_arguments, build_inferencer
 
 if TYPE_CHECKING:
     from geochat.apis import Dialogue
+    from geochat.apis.interpreter import Query
 
 DESCRIPTION = 'Talk about a picture.'
 
 HELP = """\
 /TASK WORDS  ask by a task: {tasks}
+             (a box by its numbers, as for geochat ask --box; classes with commas between them)
 /undo        forget the last turn
 /clear       forget all that was said
 /draw FILE   write the picture with the boxes of the last answer
@@ -65,11 +67,23 @@ def take_turn(dialogue: 'Dialogue', line: str) -> bool:
 
 
 def _say(dialogue: 'Dialogue', task: str, words: str) -> None:
-    for piece in dialogue.stream(words or {}, task):
+    for piece in dialogue.stream(_query(dialogue, task, words), task):
         print(piece, end='', flush=True)
     print()
     for line in details(dialogue.predictions[-1]):
         print(line)
+
+
+def _query(dialogue: 'Dialogue', task: str, words: str) -> 'Query':
+    """Return the query of words, which name classes or are the numbers of a box if the task asks about such."""
+    prompts = dialogue.inferencer.assistant.task_prompts
+    forms = prompts[task].forms if task in prompts else ()
+    if words and frozenset({'classes'}) in forms:
+        return {'classes': [name.strip() for name in words.split(',')]}
+    if words and frozenset({'boxes'}) in forms:
+        with contextlib.suppress(ValueError):  # other words may hold a box in the model's language
+            return {'boxes': box_of([float(number) for number in words.replace(',', ' ').split()])}
+    return words or {}
 
 
 def _draw(dialogue: 'Dialogue', path: str) -> None:

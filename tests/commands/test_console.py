@@ -1,6 +1,7 @@
 """The console command as a user types it."""
 
 import json
+import math
 import os
 import signal
 import subprocess
@@ -15,7 +16,7 @@ from small_run import write_lines
 from small_server import running_server
 
 from geochat import __version__
-from geochat.apis import load_assistant
+from geochat.apis import Dialogue, load_assistant
 from geochat.console import main
 from geochat.engine.checkpoint import save_model
 
@@ -151,6 +152,24 @@ def test_a_dialogue_goes_on_after_a_slip(geochat, monkeypatch, tmp_path):
     assert len(errors) == 4 and 'no answer yet' in errors[0] and "no task 'reefer'" in errors[1]
     assert 'needs phrase' in errors[2] and 'cannot be written' in errors[3]
     assert Image.open(tmp_path / 'o.png').width >= 512
+
+
+def test_tasks_of_a_dialogue_take_boxes_and_classes(geochat, monkeypatch):
+    asked = []
+    stream = Dialogue.stream
+    monkeypatch.setattr(Dialogue, 'stream', lambda self, *question: asked.append(question) or stream(self, *question))
+    turns = ('/identify 12 5 8 6 180', '/identify 1, 2, 9, 8', '/identify it', '/scene port, big farm', '/identify 1 2')
+    lines = iter([*turns, '/quit'])
+    monkeypatch.setattr('builtins.input', lambda prompt: next(lines))
+    code, out, _ = geochat('chat', 'red.png', '--device', 'cpu', '--max-new-tokens', 2)
+    assert code == 0 and out.count('error: ') == 1 and 'error: a box is' in out
+    assert asked == [
+        ({'boxes': [12, 5, 8, 6, math.pi]}, 'identify'),
+        ({'boxes': [1, 2, 9, 8]}, 'identify'),
+        ('it', 'identify'),
+        ({'classes': ['port', 'big farm']}, 'scene'),
+        ({'boxes': [1, 2]}, 'identify'),
+    ]
 
 
 def test_a_dialogue_ends_with_its_input(geochat, monkeypatch):
