@@ -20,7 +20,10 @@ PATHS = re.compile(
 """Gradio would also read files, take uploads, fetch addresses, save sessions and more: here nobody needs that."""
 
 COOKIE = 'geochat-demo'
-"""Tells browsers apart: Gradio's names of pages are no secrets, though hard to guess."""
+"""Tells browsers apart: Gradio's names of pages are no secrets, though hard to guess.
+
+It also comes by a link from another site: who has the page open and follows one is not to get another cookie.
+"""
 
 MAX_EVENT_BYTES = 2**16
 """Most bytes of what a button sends."""
@@ -68,7 +71,7 @@ class Gate:
             if message['type'] == 'http.response.start':
                 more = SESSION_HEADERS if scope['path'].startswith('/sessions/') else []
                 if scope['path'] == '/' and COOKIE not in Request(scope).cookies:
-                    cookie = f'{COOKIE}={secrets.token_urlsafe(32)}; Path=/; HttpOnly; SameSite=Strict'
+                    cookie = f'{COOKIE}={secrets.token_urlsafe(32)}; Path=/; HttpOnly; SameSite=Lax'
                     more = [(b'set-cookie', cookie.encode())]
                 message['headers'] = [*message['headers'], *HEADERS, *more]
             await send(message)

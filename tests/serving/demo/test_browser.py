@@ -349,6 +349,16 @@ def test_two_users_do_not_see_each_other(user, demo, file):
     assert other.page.evaluate('fetch(document.querySelector(".gc-picture").src).then((one) => one.status)') == 200
 
 
+def test_a_link_from_another_site_leaves_the_open_pages_alone(user, demo, file):
+    someone = user()
+    page = someone.context.new_page()
+    page.goto(f'data:text/html,<a href="{demo.url}">The demo</a>')
+    page.click('a')
+    page.wait_for_selector('.gc-ready')
+    someone.open(file())
+    assert someone.ask('Is a harbor present?')
+
+
 def test_an_example_is_opened(user):
     someone = user()
     someone.page.get_by_role('button', name='Example: airport').click()
