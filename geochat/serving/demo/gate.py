@@ -81,7 +81,11 @@ class Gate:
     def _refusal(self, scope: MutableMapping[str, Any]) -> APIError | None:
         if scope['type'] != 'http' or not PATHS.fullmatch(scope['path']):
             return APIError(404, f'there is no {scope["path"]}', 'not_found')
-        if not self._is_own_page(Request(scope)):
+        request = Request(scope)
+        # Browsers say where a request comes from; others, which say nothing, do what they like anyway.
+        if scope['path'] != '/' and request.headers.get('sec-fetch-site') in ('cross-site', 'same-site'):
+            return APIError(403, 'the page of another site has no business here', 'other_site')
+        if not self._is_own_page(request):
             return APIError(404, 'this page is open in another browser', 'session_not_found')
         if scope['method'] not in ('POST', 'PUT', 'PATCH'):
             return None

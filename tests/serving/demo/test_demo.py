@@ -148,6 +148,18 @@ def test_a_page_is_of_no_use_to_another_browser(demo):
     demo.app.sessions.close('known')
 
 
+@pytest.mark.parametrize('site', ['cross-site', 'same-site'])  # another port of this machine is the same site
+def test_pages_of_other_sites_cannot_use_the_demo(demo, client, site):
+    key = client.open()
+    headers = {'Sec-Fetch-Site': site}
+    body = {'data': [], 'fn_index': client.functions['show'], 'session_hash': 'of-a-bad-page'}
+    assert httpx.post(f'{demo.url}/gradio_api/queue/join', json=body, headers=headers).status_code == 403
+    for path in ('gradio_api/heartbeat/page1', 'gradio_api/queue/data?session_hash=page1', f'sessions/{key}/picture'):
+        assert httpx.get(f'{demo.url}/{path}', headers=headers).status_code == 403
+    assert len(list(demo.app.sessions)) == 1
+    assert httpx.get(demo.url, headers=headers).status_code == 200  # they may have a link to it
+
+
 def test_large_bodies_are_refused_before_they_are_read(demo, client):
     key = client.call('show')[0]['key']
     reply = client.upload(key, b'0' * (33 * 2**20))
