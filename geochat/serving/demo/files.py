@@ -38,10 +38,11 @@ class Files:
     async def take_picture(self, key: str, request: Request) -> dict[str, str]:
         """Open the picture that is the request's body."""
         session = self._session(key)
+        number = next(session.openings)
         name = unquote(request.headers.get('x-file-name', '')) or 'your file'
         try:
             file = await asyncio.wait_for(request.body(), self.talk.limits.read_seconds)
-            await self.talk.open(session, file, name)
+            session.show(await self.talk.read(file, name), number)
         except PictureTooLargeError as error:
             raise APIError(413, _said(error, name), 'image_too_large') from error
         except PictureError as error:

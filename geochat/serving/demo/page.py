@@ -159,8 +159,13 @@ class Page:
         number = int(data.number)
         if not 0 <= number < len(examples()):
             raise gr.Error('There is no such example.')
-        picture = await self.talk.in_thread(lambda: draw_example(number))
-        return self._changed(request, lambda session: session.show(picture))
+        try:
+            session = self.sessions.open(request.session_hash, owner_of(request))
+        except APIError as error:
+            return self._only_notice(str(error))
+        opening = next(session.openings)
+        session.show(await self.talk.in_thread(lambda: draw_example(number)), opening)
+        return self._updates(session)
 
     async def pick(self, data: gr.EventData, request: gr.Request) -> Updates:
         """Put the boxes of one of the answers on the picture."""

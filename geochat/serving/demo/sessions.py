@@ -1,5 +1,6 @@
 """What the demo knows of each user who has its page open; nothing of it is written to the disk."""
 
+import itertools
 import secrets
 import time
 from collections.abc import Iterator
@@ -53,7 +54,8 @@ class Session:
         owner: The cookie of the browser that it is open in; empty if it has none.
         key: What the page names its pictures by: 256 random bits, told to this page only.
         picture: What is asked about.
-        pictures: How many were opened.
+        openings: Gives the pictures their numbers, in the order in which the user wanted to see them.
+        number: The number of the one that is asked about.
         history: What was said of it; None before the first question.
         asked: The last question and its task.
         answered: True if its answer is remembered.
@@ -68,7 +70,8 @@ class Session:
     owner: str = ''
     key: str = field(default_factory=lambda: secrets.token_urlsafe(32))
     picture: Image.Image | None = None
-    pictures: int = 0
+    openings: Iterator[int] = field(default_factory=lambda: itertools.count(1))
+    number: int = 0
     history: History | None = None
     asked: tuple[Query, str] | None = None
     answered: bool = False
@@ -78,11 +81,12 @@ class Session:
     version: int = 0
     used: float = field(default_factory=time.monotonic)
 
-    def show(self, picture: Image.Image) -> None:
-        """Begin with another picture."""
+    def show(self, picture: Image.Image, number: int) -> None:
+        """Begin with another picture, unless it is late and a later one is there."""
+        if number < self.number:
+            return
         self.clear()
-        self.picture = picture
-        self.pictures += 1
+        self.picture, self.number = picture, number
 
     def clear(self) -> None:
         """Forget all that was said; the picture stays."""

@@ -8,6 +8,8 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing
 from typing import TypeVar
 
+from PIL import Image
+
 from geochat.apis import History, InputError, Interpreter, PictureSettings, read_picture
 from geochat.apis.interpreter import Query
 from geochat.generation import GenerationSettings, Request, Written
@@ -44,18 +46,17 @@ class Talk:
         """Do what takes the processor for a while without holding up the others."""
         return await asyncio.get_running_loop().run_in_executor(self.threads, work)
 
-    async def open(self, session: Session, file: bytes, name: str) -> None:
-        """Show a user's picture.
+    async def read(self, file: bytes, name: str) -> Image.Image:
+        """Read a user's picture.
 
         Args:
-            session: Whose it is.
             file: The content of its file.
             name: What messages call it.
 
         Raises:
             geochat.apis.PictureError: If it is none that can be taken.
         """
-        session.show(await self.in_thread(lambda: read_picture(file, self.pictures, name)))
+        return await self.in_thread(lambda: read_picture(file, self.pictures, name))
 
     def ask(self, session: Session, question: Query, task: str, settings: GenerationSettings) -> AsyncGenerator:
         """Ask; yields when there is something new to show."""

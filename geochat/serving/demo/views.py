@@ -25,7 +25,7 @@ def viewer_state(session: Session, show: Shown) -> dict[str, Any]:
         if labels := dict.fromkeys(show.answers[show.number].labels):
             url = f'{answer}/view{version}'
             alt += ', with boxes: ' + ', '.join(filter(None, labels))
-    picture = {'number': session.pictures, 'url': url, 'alt': alt, 'width': width, 'height': height}
+    picture = {'number': session.number, 'url': url, 'alt': alt, 'width': width, 'height': height}
     return {
         'key': session.key,
         'picture': picture,

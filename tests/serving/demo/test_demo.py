@@ -148,6 +148,35 @@ def test_a_page_is_of_no_use_to_another_browser(demo):
     demo.app.sessions.close('known')
 
 
+def test_the_picture_that_was_opened_last_is_shown(demo, client):
+    """The file of an earlier one may arrive later."""
+    key = client.call('show')[0]['key']
+    has_begun, go_on = threading.Event(), threading.Event()
+    content = png(color='red')
+
+    def slowly():
+        yield content[:20]
+        has_begun.set()
+        go_on.wait(10)
+        yield content[20:]
+
+    def upload():
+        headers = {'Content-Length': str(len(content))}
+        assert httpx.post(f'{demo.url}/sessions/{key}/picture', content=slowly(), headers=headers).status_code == 200
+
+    thread = threading.Thread(target=upload)
+    thread.start()
+    assert has_begun.wait(10)
+    client.upload(key, png(color='blue'))
+    go_on.set()
+    thread.join()
+    shown = httpx.get(f'{demo.url}/sessions/{key}/picture').content
+    assert Image.open(io.BytesIO(shown)).getpixel((0, 0)) == (0, 0, 255)
+    client.upload(key, png(color='red'))
+    shown = httpx.get(f'{demo.url}/sessions/{key}/picture').content
+    assert Image.open(io.BytesIO(shown)).getpixel((0, 0)) == (255, 0, 0)
+
+
 @pytest.mark.parametrize('site', ['cross-site', 'same-site'])  # another port of this machine is the same site
 def test_pages_of_other_sites_cannot_use_the_demo(demo, client, site):
     key = client.open()
