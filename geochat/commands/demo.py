@@ -12,7 +12,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
     names = ['max_body_mb', 'max_tokens', 'max_queue', 'read_seconds', 'answer_seconds']
     add_server_arguments(parser, port=7860, batch_size=8, max_side=MAX_PICTURE_SIDE, limits=LIMITS, names=names)
-    parser.add_argument('--max-users', type=int, default=32, help='most pages that may be open; 32 if not given')
+    parser.add_argument(
+        '--max-users', type=int, default=32, metavar='N', help='most pages that may be open; 32 if not given'
+    )
     parser.add_argument(
         '--share', action='store_true', help="open an address on the Internet as well, through Gradio's servers"
     )

@@ -9,6 +9,17 @@ from geochat.command_line import add_config_options
 from geochat.commands.asking import add_placing_arguments, placing
 from geochat.serving.limits import Limits
 
+LIMITS = {
+    'max_body_mb': 'most MB of a request',
+    'max_pictures': 'most pictures of a request',
+    'max_tokens': 'most tokens of an answer, and how many it may have if the request does not say',
+    'max_choices': 'most answers to one request',
+    'max_queue': 'most answers that wait while as many as may are being written',
+    'read_seconds': 'most time for a request to arrive',
+    'answer_seconds': 'most time from a request to the end of its answers',
+}
+"""What the help says of each limit."""
+
 
 def add_server_arguments(
     parser: argparse.ArgumentParser, port: int, batch_size: int, max_side: int, limits: Limits, names: Sequence[str]
@@ -28,20 +39,28 @@ def add_server_arguments(
     )
     parser.add_argument('checkpoint', nargs='?', help='for a config: its weights')
     parser.add_argument('--host', default='127.0.0.1', help='address to listen at; by default this machine only')
-    parser.add_argument('--port', type=int, default=port, help=f'{port} if not given')
+    parser.add_argument('--port', type=int, default=port, metavar='N', help=f'{port} if not given')
     parser.add_argument('--name', help='what the model is called; by default the name of the folder or config')
     add_placing_arguments(parser)
     parser.add_argument(
         '--batch-size',
         type=int,
         default=batch_size,
+        metavar='N',
         help=f'most answers that are written at the same time; {batch_size} if not given',
     )
-    parser.add_argument('--prefix-memory-mb', type=float, default=1024, help='most memory for what is kept of pictures')
+    parser.add_argument(
+        '--prefix-memory-mb',
+        type=float,
+        default=1024,
+        metavar='N',
+        help='most MB of memory for what is kept of pictures; 1024 if not given',
+    )
     parser.add_argument(
         '--max-picture-side',
         type=int,
         default=max_side,
+        metavar='N',
         help=f"most pixels of a picture's longer side; {max_side} if not given",
     )
     parser.add_argument(
@@ -53,7 +72,8 @@ def add_server_arguments(
         if limit.name in names:
             default = getattr(limits, limit.name)
             option = f'--{limit.name.replace("_", "-")}'
-            parser.add_argument(option, type=limit.type, default=default, help=f'{default} if not given')
+            told = f'{LIMITS[limit.name]}; {default} if not given'
+            parser.add_argument(option, type=limit.type, default=default, metavar='N', help=told)
     add_config_options(parser)
 
 
