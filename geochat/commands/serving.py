@@ -21,6 +21,9 @@ LIMITS = {
 """What the help says of each limit."""
 
 
+MAX_PORT = 65535
+
+
 def add_server_arguments(
     parser: argparse.ArgumentParser, port: int, batch_size: int, max_side: int, limits: Limits, names: Sequence[str]
 ) -> None:
@@ -81,11 +84,16 @@ def server_settings(args: argparse.Namespace) -> dict[str, Any]:
     """Return what the arguments say, as :func:`geochat.serving.serve` takes it.
 
     Raises:
-        geochat.engine.ConfigError: If a limit is not positive.
+        geochat.engine.ConfigError: If a limit is not positive, or there is no such port.
     """
     from geochat.apis import PictureSettings
     from geochat.engine import ConfigError
 
+    if not 0 <= args.port <= MAX_PORT:
+        raise ConfigError(f'--port is 0 to {MAX_PORT}, not {args.port}')
+    for name in ('batch_size', 'max_picture_side'):
+        if getattr(args, name) < 1:
+            raise ConfigError(f'--{name.replace("_", "-")} is at least 1, not {getattr(args, name)}')
     names = [limit.name for limit in fields(Limits) if hasattr(args, limit.name)]
     try:
         limits = Limits(**{name: getattr(args, name) for name in names})

@@ -208,3 +208,16 @@ def test_a_killed_run_goes_on(model, tmp_path):
     done = subprocess.run(command, cwd=model.parent, env=variables, capture_output=True, text=True, check=True)
     assert '40 answers' in done.stdout and ' 0 of them' not in done.stdout
     assert [json.loads(line)['id'] for line in answers.read_text().splitlines()] == [str(n) for n in range(1, 41)]
+
+
+@pytest.mark.parametrize(
+    ('arguments', 'message'),
+    [
+        (('serve', 'm', '--port', 70000), '--port is 0 to 65535, not 70000'),
+        (('serve', 'm', '--batch-size', 0), '--batch-size is at least 1, not 0'),
+        (('demo', 'm', '--max-picture-side', -1), '--max-picture-side is at least 1, not -1'),
+        (('serve', 'm', '--max-tokens', 0), 'max_tokens is a positive number, not 0'),
+    ],
+)
+def test_a_server_with_settings_that_cannot_be_does_not_start(geochat, arguments, message):
+    assert geochat(*arguments)[0] == f'error: {message}'
