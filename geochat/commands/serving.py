@@ -9,7 +9,7 @@ from geochat.command_line import add_config_options
 from geochat.commands.asking import add_placing_arguments, placing
 from geochat.serving.limits import Limits
 
-LIMITS = {
+LIMIT_HELP = {
     'max_body_mb': 'most MB of a request',
     'max_pictures': 'most pictures of a request',
     'max_tokens': 'most tokens of an answer, and how many it may have if the request does not say',
@@ -75,7 +75,7 @@ def add_server_arguments(
         if limit.name in names:
             default = getattr(limits, limit.name)
             option = f'--{limit.name.replace("_", "-")}'
-            told = f'{LIMITS[limit.name]}; {default} if not given'
+            told = f'{LIMIT_HELP[limit.name]}; {default} if not given'
             parser.add_argument(option, type=limit.type, default=default, metavar='N', help=told)
     add_config_options(parser)
 
