@@ -52,8 +52,8 @@ class GeoChatInferencer(Interpreter):
 
     Raises:
         FileNotFoundError: If there is no such folder or file, or the folder has no tokenizer.
-        geochat.engine.ConfigError: If a config comes without weights, the folder is of another kind, there is no such
-            device or dtype, or a setting of the engine comes with another back end.
+        geochat.engine.ConfigError: If there is no model, a config comes without weights, the folder is of another kind,
+            there is no such device or dtype, or a setting of the engine comes with another back end.
         InputError: If the back end cannot write answers as ``settings`` say.
     """
 
@@ -73,6 +73,10 @@ class GeoChatInferencer(Interpreter):
         pictures: PictureSettings = DEFAULT_SETTINGS,
         backend: 'Backend | Mapping[str, Any] | None' = None,
     ):
+        from geochat.engine import ConfigError
+
+        if model is None and backend is None:
+            raise ConfigError('name a model, or a backend that has one')
         placing = {'device': device, 'dtype': dtype, 'quantization': quantization, 'device_map': device_map}
         if backend is not None:
             own = {'checkpoint': checkpoint, 'prefix_memory_mb': prefix_memory_mb, 'compile': compile or None}

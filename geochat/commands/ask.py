@@ -4,9 +4,10 @@ import argparse
 import json
 import math
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from geochat.commands.asking import add_model_arguments, build_inferencer
+from geochat.commands.asking import add_model_arguments, build_inferencer, picture_settings
 
 if TYPE_CHECKING:
     from geochat.apis import Prediction
@@ -38,9 +39,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Ask, and print the answer."""
+    from geochat.apis import InputError, read_picture
+
     task, question = question_of(args)
-    inferencer = build_inferencer(args)
-    [answer] = inferencer(args.image, [question], task)
+    # Before the model is loaded, which may take minutes.
+    picture = read_picture(args.image, picture_settings(args))
+    if args.draw and not Path(args.draw).parent.is_dir():
+        raise InputError(f'{args.draw} cannot be written: there is no folder {str(Path(args.draw).parent)!r}')
+    [answer] = build_inferencer(args)(picture, [question], task)
     print(json.dumps(answer.to_dict(), ensure_ascii=False, indent=2) if args.json else told(answer))
     if args.draw:
         save_drawing(answer, args.draw)
@@ -96,8 +102,6 @@ def save_drawing(answer: 'Prediction', path: str) -> None:
     Raises:
         geochat.engine.files.WriteError: If it cannot be written, or its name has an unknown ending.
     """
-    from pathlib import Path
-
     from geochat.engine.files import written
 
     with written(Path(path)):

@@ -128,7 +128,6 @@ def build_inferencer(
             num_beams=args.num_beams,
             box_grammar=args.box_grammar,
         )
-        pictures = picture_settings(args)
     except ValueError as error:
         raise ConfigError(str(error)) from error
     return GeoChatInferencer(
@@ -137,7 +136,7 @@ def build_inferencer(
         args.cfg_options,
         **placing(args),
         settings=settings,
-        pictures=pictures,
+        pictures=picture_settings(args),
         backend=backend,
         batch_size=batch_size,
         compile=compile,
@@ -148,14 +147,18 @@ def picture_settings(args: argparse.Namespace) -> 'PictureSettings':
     """Return what pictures are taken.
 
     Raises:
-        ValueError: If ``--stretch`` is none.
+        geochat.engine.ConfigError: If ``--stretch`` is none.
     """
     from geochat.apis import PictureSettings
+    from geochat.engine import ConfigError
 
     stretch = args.stretch
     if stretch is not None and ',' in stretch:
         try:
             stretch = tuple(float(value) for value in stretch.split(','))
         except ValueError as error:
-            raise ValueError(f'--stretch has two numbers with a comma between them, not {args.stretch!r}') from error
-    return PictureSettings(stretch=stretch, allow_urls=args.allow_urls)
+            raise ConfigError(f'--stretch has two numbers with a comma between them, not {args.stretch!r}') from error
+    try:
+        return PictureSettings(stretch=stretch, allow_urls=args.allow_urls)
+    except ValueError as error:
+        raise ConfigError(str(error)) from error

@@ -316,7 +316,7 @@ def _chosen(model: str | None, listed: Sequence[str], url: str) -> str:
     Raises:
         BackendError: If the server does not have it, or none is named and it has not one.
     """
-    names = ', '.join(listed) or 'none that it tells of'
+    names = ', '.join(listed) or 'none that it tells of (most servers answer at an address that ends with /v1)'
     if model is None and len(listed) != 1:
         raise BackendError(f'name the model that {url} is to answer with; it has {names}')
     if model is not None and listed and model not in listed:

@@ -326,6 +326,8 @@ def test_what_cannot_be_loaded_is_answered(folders, model_folder, tmp_path):
         GeoChatInferencer('nothing')
     with pytest.raises(FileNotFoundError, match='small2'):
         GeoChatInferencer(folders / 'small2.py', model_folder)
+    with pytest.raises(ConfigError, match='name a model, or a backend'):
+        GeoChatInferencer()
     with pytest.raises(ConfigError, match='name its weights'):
         GeoChatInferencer(folders / 'small.py')
     with pytest.raises(ConfigError, match='belong to a config'):

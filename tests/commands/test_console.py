@@ -89,6 +89,16 @@ def test_all_that_is_known_of_an_answer_and_its_drawing(geochat, tmp_path):
     assert 'Classes: port, farm.' in json.loads(out)['prompt']
 
 
+def test_what_cannot_work_is_told_before_a_model_is_loaded(geochat):
+    for arguments, reason in (
+        (('gone.png', 'a'), 'gone.png does not exist'),
+        (('red.png', 'a', '--draw', 'no/where.png'), "there is no folder 'no'"),
+        (('red.png',), 'a question'),
+    ):
+        code, *_ = geochat('ask', *arguments, '--model', 'no-such-model')
+        assert reason in code
+
+
 def test_a_server_answers_instead(geochat, model, tmp_path, monkeypatch):
     asked = ('red.png', 'the red ship', '--task', 'refer', '--max-new-tokens', 6)
     _, here, _ = geochat('ask', *asked, '--json', '--device', 'cpu')
