@@ -152,7 +152,8 @@ class Page:
 
     async def left(self, request: gr.Request) -> None:
         """Forget a page that was closed, and free its place in the batch."""
-        self.sessions.close(request.session_hash)
+        if self.sessions.is_free_for(request.session_hash, owner_of(request)):
+            self.sessions.close(request.session_hash)
 
     async def open_example(self, data: gr.EventData, request: gr.Request) -> Updates:
         """Open one of the examples."""
