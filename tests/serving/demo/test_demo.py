@@ -5,10 +5,12 @@ import io
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -177,6 +179,19 @@ def test_the_picture_that_was_opened_last_is_shown(demo, client):
     client.upload(key, png(color='red'))
     shown = httpx.get(f'{demo.url}/sessions/{key}/picture').content
     assert Image.open(io.BytesIO(shown)).getpixel((0, 0)) == (255, 0, 0)
+
+
+def test_a_file_that_does_not_arrive_is_given_up(demo, client, monkeypatch):
+    key = client.call('show')[0]['key']
+    monkeypatch.setattr(demo.app.talk, 'limits', replace(demo.app.talk.limits, read_seconds=0.2))
+    begun = f'POST /sessions/{key}/picture HTTP/1.1\r\nHost: demo\r\nContent-Length: 100\r\n\r\n'.encode() + png()[:20]
+    with socket.create_connection(('127.0.0.1', demo.server.port), timeout=10) as late:
+        late.sendall(begun)
+        assert late.recv(1000).startswith(b'HTTP/1.1 408')
+    with socket.create_connection(('127.0.0.1', demo.server.port)) as gone:
+        gone.sendall(begun)
+    assert httpx.get(f'{demo.url}/sessions/{key}/picture').status_code == 404
+    assert client.upload(key, png()).status_code == 200
 
 
 @pytest.mark.parametrize('site', ['cross-site', 'same-site'])  # another port of this machine is the same site
