@@ -1,7 +1,8 @@
 """Questions put into what a model takes, and what it wrote read by their tasks' own rules; who writes is left open."""
 
+import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -133,20 +134,7 @@ class Interpreter:
     def read(self, prepared: Prepared, written: 'Written') -> Prediction:
         """Read what the model wrote."""
         parsed = self.parse(prepared, written.text)
-        boxes = {}
-        if parsed.boxes is not None:
-            labels = parsed.box_labels
-            if not any(labels) and 'phrase' in prepared.query:
-                labels = (prepared.query['phrase'],) * len(labels)
-            scores = written.box_scores(parsed.grounded.spans)
-            boxes = {
-                'boxes': parsed.boxes,
-                'labels': labels,
-                'box_scores': scores and scores.products,
-                'box_confidences': scores and scores.means,
-                'grounded': parsed.grounded,
-            }
-        return Prediction(
+        prediction = Prediction(
             task=prepared.task,
             prompt=prepared.prompt,
             answer=written.text,
@@ -156,14 +144,34 @@ class Interpreter:
             tokens=written.tokens,
             log_prob=written.log_prob,
             finish=written.finish,
-            **boxes,
         )
+        return replace(prediction, **_boxes(prepared, parsed, written, prediction))
 
     def _task(self, name: str) -> 'TaskPrompt':
         prompts = self.assistant.task_prompts
         if name not in prompts:
             raise InputError(f'there is no task {name!r}; {known_names(str(name), prompts)}')
         return prompts[name]
+
+
+def _boxes(prepared: Prepared, parsed: 'ParsedAnswer', written: 'Written', prediction: Prediction) -> dict[str, Any]:
+    """Return the boxes that an answer is about, as a prediction has them: its own, or those of its question."""
+    if parsed.boxes is not None:
+        labels, scores = parsed.box_labels, written.box_scores(parsed.grounded.spans)
+        if not any(labels) and 'phrase' in prepared.query:
+            labels = (prepared.query['phrase'],) * len(labels)
+        measures = {'box_scores': scores and scores.products, 'box_confidences': scores and scores.means}
+        return {'boxes': parsed.boxes, 'labels': labels, 'grounded': parsed.grounded, **measures}
+    boxes = prepared.query.get('boxes', ())
+    if not len(boxes):
+        return {}
+    known = prediction.log_prob is not None
+    return {
+        'boxes': boxes,
+        'labels': (parsed.text,) * len(boxes),
+        'box_scores': (math.exp(prediction.log_prob),) * len(boxes) if known else None,
+        'box_confidences': (prediction.confidence,) * len(boxes) if known else None,
+    }
 
 
 def _as_query(question: Query, prompt: 'TaskPrompt') -> Mapping[str, Any]:

@@ -22,10 +22,10 @@ class Prediction:
         text: What the task read of them: a class, a word, a description without boxes.
         image: The picture that boxes lie on, the first of the question's; None without one.
         boxes: float64 array (N, 5): cx, cy, w, h in pixels of that picture as it was given, angle in radians, clockwise
-            on screen.
-        labels: The phrase or class that each box belongs to; empty for a box without one.
+            on screen. Of an answer that names what is in boxes those of the question.
+        labels: The phrase, class or name that each box belongs to; empty for a box without one.
         box_scores: How likely each box is, in [0, 1]: the product of the probabilities of the tokens it was read from.
-            None if the back end does not tell them.
+            None if the back end does not tell them. Of a box of the question, how likely its name is.
         box_confidences: Their geometric mean, in [0, 1], which does not fall with the number of tokens; or None.
         grounded: The box codec's reading; None for tasks whose answers have no boxes.
         malformed: True if the answer is not of the form that the task asks for.
@@ -80,7 +80,7 @@ class Prediction:
         return draw_boxes(self.image, self.boxes, self.labels)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return plain values for JSON, named as in ``predictions.jsonl``; boxes only where the task reads any."""
+        """Return plain values for JSON, named as in ``predictions.jsonl``; boxes only where it is about any."""
         content = {
             'task': self.task,
             'prompt': self.prompt,
@@ -93,15 +93,16 @@ class Prediction:
             'confidence': _rounded(self.confidence, 6),
             'finish': self.finish,
         }
-        if self.grounded is not None:
+        if self.grounded is not None or len(self.boxes):
             content |= {
                 'boxes': self.boxes.round(4).tolist(),
                 'polygons': self.polygons.round(3).tolist(),
                 'labels': list(self.labels),
                 'box_scores': _rounded_each(self.box_scores),
                 'box_confidences': _rounded_each(self.box_confidences),
-                'diagnostics': [diagnostic.code for diagnostic in self.grounded.diagnostics],
             }
+        if self.grounded is not None:
+            content['diagnostics'] = [diagnostic.code for diagnostic in self.grounded.diagnostics]
         return content
 
     def to_geojson(self) -> dict[str, Any]:

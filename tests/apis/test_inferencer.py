@@ -20,6 +20,7 @@ from geochat.converters.convert import convert
 from geochat.engine import ConfigError
 from geochat.generation import GenerationSettings, Written, token_ends
 from geochat.structures import Message
+from geochat.visualization import draw_boxes
 
 PARITY = Path(os.environ.get('GEOCHAT_PARITY', Path(__file__).parents[3] / 'shared' / 'parity'))
 
@@ -106,6 +107,18 @@ def test_each_task_asks_in_its_own_words(inferencer, picture):
             'Answer in one word or a short phrase.',
         ),
     ]
+
+
+def test_what_is_named_stands_at_the_box_of_the_question(inferencer, picture):
+    asked = (15, 15, 12, 6, 0.5)
+    named = inferencer.identify(picture, asked)
+    assert named.boxes.tolist() == [list(asked)] and named.labels == (named.text,)
+    assert named.box_scores == pytest.approx((np.exp(named.log_prob),))
+    assert named.box_confidences == (named.confidence,)
+    plain = draw_boxes(named.image, np.zeros((0, 5)), ())
+    assert named.draw().tobytes() != plain.tobytes()
+    assert named.to_dict()['boxes'] == [list(asked)] and 'diagnostics' not in named.to_dict()
+    assert named.to_geojson()['features'][0]['properties']['phrase'] == named.text
 
 
 def test_boxes_are_in_pixels_of_the_picture_given_and_scored_by_their_tokens(inferencer, picture):

@@ -1,18 +1,12 @@
 """What is shown of a dialogue: its answers with their boxes in the colours of their phrases, drawn on the picture."""
 
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
 
 from PIL import Image
 
 from geochat.apis import Prediction
 from geochat.serving.demo.sessions import Session
-from geochat.structures import GroundedText
-from geochat.structures.grounded_text import Phrase
 from geochat.visualization import Color, draw_boxes, phrase_colors
-
-if TYPE_CHECKING:
-    from geochat.box_codecs import BoxCodec
 
 VIEW_SIDE = 1600
 """Pixels of the longer side of what the page shows; what is downloaded has all pixels."""
@@ -23,7 +17,7 @@ class Shown:
     """What was said, with the boxes that are drawn and their colours.
 
     Attributes:
-        answers: The answers in their order; see :func:`located`.
+        answers: The answers in their order.
         colors: The colour of each phrase, the same through the whole dialogue.
         number: Which of the answers is on the picture; None if there are none.
     """
@@ -49,30 +43,9 @@ def shown(session: Session) -> Shown:
     """Return what is shown of a session's dialogue."""
     if session.history is None:
         return Shown((), {}, None)
-    codec = session.history.interpreter.assistant.box_codec
-    answers = tuple(located(prediction, codec) for prediction in session.history.predictions)
+    answers = tuple(session.history.predictions)
     colors = phrase_colors([label for answer in answers for label in answer.labels])
     return Shown(answers, colors, len(answers) - 1 if session.chosen is None else session.chosen)
-
-
-def located(prediction: Prediction, codec: 'BoxCodec') -> Prediction:
-    """Return an answer with the boxes that belong on the picture.
-
-    Those of an answer that names what is in a box are the boxes of its question, as the model was given them; their
-    phrase is the name, their score and confidence the answer's confidence.
-    """
-    if prediction.task != 'identify':
-        return prediction
-    boxes = codec.decode(prediction.prompt, prediction.image.size).boxes
-    name, count = prediction.text, len(boxes)
-    return replace(
-        prediction,
-        boxes=boxes,
-        labels=(name,) * count,
-        box_scores=(prediction.confidence,) * count,
-        box_confidences=(prediction.confidence,) * count,
-        grounded=GroundedText(name, phrases=(Phrase(name, (0, len(name))),)),  # no box is read from the name
-    )
 
 
 def fit(image: Image.Image, most: int | None) -> tuple[Image.Image, float]:

@@ -72,7 +72,7 @@ def _turn_in_progress(session: Session, writing: Writing, colors: dict[str, Colo
 
 def _answer(answer: Prediction, colors: dict[str, Color]) -> str:
     words = escape(answer.answer) if answer.grounded is None else colored_html(answer.grounded, colors)
-    if answer.task == 'identify' and len(answer.boxes):  # the name stands at the box
+    if answer.grounded is None and len(answer.boxes):  # the name stands at the box
         words = ''
     parts = [f'<p class="gc-answer">{words}</p>'] if words else []
     if len(answer.boxes):
