@@ -22,7 +22,7 @@ from geochat.prompts.chat import check_turns
 from geochat.serving.errors import APIError, bad_request, time_is_over
 from geochat.serving.limits import Limits
 from geochat.serving.metrics import Measured, Metrics
-from geochat.serving.pictures import read_data_url
+from geochat.serving.pictures import PreparedPictures
 from geochat.serving.replies import ChatReply, grounding, server_sent
 from geochat.serving.schema import ChatMessage, ChatRequest, GroundRequest, ImagePart, read_body
 from geochat.serving.worker import Job, Places, Worker
@@ -75,7 +75,8 @@ class APIServer:
     """What is answered at each path; see :func:`create_app`."""
 
     def __init__(self, worker: Worker, limits: Limits, api_key: str | None, pictures: PictureSettings):
-        self.worker, self.limits, self.api_key, self.pictures = worker, limits, api_key, pictures
+        self.worker, self.limits, self.api_key = worker, limits, api_key
+        self.pictures = PreparedPictures(pictures)
         self.metrics = Metrics(['/health', '/metrics', '/v1/models', '/v1/chat/completions', '/v1/ground'])
         self.preparing = ThreadPoolExecutor(PREPARING_THREADS, thread_name_prefix='geochat-preparing')
         self.created = int(time.time())
@@ -242,15 +243,16 @@ class APIServer:
             urls += pictures
         _check_dialogue(dialogue)
         _at_most(len(urls), self.limits.max_pictures, 'messages', 'pictures')
-        images = [read_data_url(url, self.pictures, place) for url, place in urls]
+        images = [self.pictures.prepare(url, served.processor, place) for url, place in urls]
         return served.processor.prompt_sample(dialogue, images)
 
     def _ground_sample(self, served: Assistant, body: GroundRequest) -> dict[str, Any]:
         """Prepare a picture and the question where something is."""
         _no_placeholder(body.phrase, 'phrase')
         _check_length(body.phrase, served, 'phrase')
-        image = read_data_url(body.image, self.pictures, 'image')
-        words = served.task_prompts['refer'].render({'phrase': body.phrase.strip()}, served.box_codec, image.size)
+        image = self.pictures.prepare(body.image, served.processor, 'image')
+        size = image.geometry.image_size
+        words = served.task_prompts['refer'].render({'phrase': body.phrase.strip()}, served.box_codec, size)
         return served.processor.prompt_sample([Message('user', with_pictures(words, 1))], [image])
 
     def _settings(self, body: ChatRequest) -> list[GenerationSettings]:
