@@ -1,12 +1,12 @@
 """The demo with a model of a few thousand weights, in a thread of the tests' own process."""
 
 import contextlib
-import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 import torch
+from server_thread import ServerThread
 from small_server import small_served_model
 
 from geochat.apis import Assistant, PictureSettings
@@ -53,7 +53,7 @@ class Prompter:
         return logits
 
 
-class RunningDemo:
+class RunningDemo(ServerThread):
     """A demo that listens at a free port.
 
     Attributes:
@@ -72,28 +72,12 @@ class RunningDemo:
         limits = Limits(max_queue=2, max_tokens=64)
         worker = Worker(load_and_listen, batch_size=2, max_queue=limits.max_queue, prefix_memory_mb=16)
         self.app = DemoApp(worker, limits, PictureSettings(max_side=3000), max_users)
-        self.server = DemoServer(self.app, '127.0.0.1', 0, share, log_level='critical')
-        self.thread = threading.Thread(target=self.server.run)
-        self.thread.start()
-        self.wait_for(lambda: self.server.started)
+        super().__init__(DemoServer(self.app, '127.0.0.1', 0, share, log_level='critical'))
 
     @property
     def url(self) -> str:
         """Where it listens."""
         return f'http://127.0.0.1:{self.server.port}'
-
-    def wait_for(self, condition: Callable[[], bool], seconds: float = 30) -> None:
-        """Wait until something holds."""
-        end = time.monotonic() + seconds
-        while not condition():
-            assert time.monotonic() < end, 'it never came'
-            time.sleep(0.01)
-
-    def stop(self) -> None:
-        """End it as a signal does."""
-        self.server.should_exit = True
-        self.thread.join(30)
-        assert not self.thread.is_alive()
 
 
 @contextlib.contextmanager

@@ -3,13 +3,12 @@
 import base64
 import contextlib
 import io
-import threading
-import time
 from collections.abc import Callable, Iterator
 
 import torch
 import uvicorn
 from PIL import Image
+from server_thread import ServerThread
 from small_parts import VISION_CONFIG, small_model, tokenizer_folder
 
 from geochat.apis import Assistant, PictureSettings
@@ -48,7 +47,7 @@ def small_served_model() -> Assistant:
     )
 
 
-class RunningServer:
+class RunningServer(ServerThread):
     """A server that listens at a free port.
 
     Attributes:
@@ -69,24 +68,8 @@ class RunningServer:
         config = uvicorn.Config(
             create_app(self.worker, limits, api_key, pictures), port=0, log_level='critical', backlog=256
         )
-        self.server = uvicorn.Server(config)
-        self.thread = threading.Thread(target=self.server.run)
-        self.thread.start()
-        self.wait_for(lambda: self.server.started)
+        super().__init__(uvicorn.Server(config))
         self.url = f'http://127.0.0.1:{self.server.servers[0].sockets[0].getsockname()[1]}'
-
-    def wait_for(self, condition: Callable[[], bool], seconds: float = 30) -> None:
-        """Wait until something holds."""
-        end = time.monotonic() + seconds
-        while not condition():
-            assert time.monotonic() < end, 'it never came'
-            time.sleep(0.01)
-
-    def stop(self) -> None:
-        """End it as a signal does."""
-        self.server.should_exit = True
-        self.thread.join(30)
-        assert not self.thread.is_alive()
 
 
 @contextlib.contextmanager
