@@ -94,6 +94,16 @@ class Rows:
         self._mask, self._positions = self._mask[index], self._positions[index]
         self.logits = self.logits[index]
         self._next_ids = None if self._next_ids is None else self._next_ids[index]
+        if self.model.llm.can_share_prefixes:
+            self._drop_padding()
+
+    def _drop_padding(self) -> None:
+        """Drop what is padding in all rows: a batch that others join again and again would grow without end."""
+        first = int(self._mask.any(0).byte().argmax())
+        if first:
+            self._mask = self._mask[:, first:]
+            for layer in self._cache.layers:
+                layer.keys, layer.values = layer.keys[:, :, first:], layer.values[:, :, first:]
 
     def _put_prefixes_together(self) -> None:
         firsts: dict[int, int] = {}
