@@ -12,10 +12,12 @@ asks, and must get the answers that it gets.
 import argparse
 import asyncio
 import base64
+import contextlib
 import io
 import json
 import multiprocessing
 import statistics
+import sys
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -99,6 +101,7 @@ def run_server(args: argparse.Namespace, port: Any) -> None:
     from geochat.apis import load_assistant
     from geochat.serving import Limits
     from geochat.serving.app import create_app
+    from geochat.serving.server import KEEP_ALIVE_SECONDS
     from geochat.serving.worker import Worker
 
     torch.set_num_threads(args.threads)
@@ -108,7 +111,10 @@ def run_server(args: argparse.Namespace, port: Any) -> None:
 
     limits = Limits()
     worker = Worker(load, args.batch_size, limits.max_queue, prefix_memory_mb=256)
-    server = uvicorn.Server(uvicorn.Config(create_app(worker, limits), port=0, log_level='warning'))
+    app = create_app(worker, limits)
+    server = uvicorn.Server(
+        uvicorn.Config(app, port=0, log_level='warning', timeout_keep_alive=KEEP_ALIVE_SECONDS)
+    )
 
     async def tell() -> None:
         while not server.started:
@@ -149,7 +155,7 @@ def questions(args: argparse.Namespace) -> list[dict[str, Any]]:
 
 
 async def ask_all(url: str, bodies: list[dict[str, Any]], clients: int, memory: Any) -> dict[str, Any]:
-    """Ask questions by some clients, each of which asks the next one when it has an answer."""
+    """Ask questions by some clients, each with a connection of its own, who ask the next one when they have an answer."""
     left = iter(list(enumerate(bodies)))
     answers: list[str | None] = [None] * len(bodies)
     seconds: list[float] = []
@@ -164,10 +170,12 @@ async def ask_all(url: str, bodies: list[dict[str, Any]], clients: int, memory: 
             if len(seconds) % 100 == 0:
                 resident.append(memory())
 
-    limits = httpx.Limits(max_connections=clients)
-    async with httpx.AsyncClient(base_url=url, timeout=600, limits=limits) as http:
+    async with contextlib.AsyncExitStack() as stack:
+        connections = [
+            await stack.enter_async_context(httpx.AsyncClient(base_url=url, timeout=600)) for _ in range(clients)
+        ]
         start = time.perf_counter()
-        await asyncio.gather(*(client(http) for _ in range(clients)))
+        await asyncio.gather(*map(client, connections))
         total = time.perf_counter() - start
     return {
         'clients': clients,
@@ -209,7 +217,11 @@ def main() -> None:
     port, sender = context.Pipe(duplex=False)
     server = context.Process(target=run_server, args=(args, sender), daemon=True)
     server.start()
-    url = f'http://127.0.0.1:{port.recv()}'
+    sender.close()  # so that a server that has died is an end of file, and not waited for
+    try:
+        url = f'http://127.0.0.1:{port.recv()}'
+    except EOFError:
+        sys.exit('the server has not started')
     while httpx.get(f'{url}/health').status_code == 503:
         time.sleep(0.2)
     bodies = questions(args)

@@ -17,6 +17,12 @@ if TYPE_CHECKING:
     from geochat.apis import Assistant, PictureSettings
     from geochat.serving.worker import Worker
 
+KEEP_ALIVE_SECONDS = 75
+"""How long a connection stays open without a request: longer than clients keep theirs (httpx, and so openai's: 5 s).
+
+Of two that wait equally long, the server may close one just as the client sends on it, and the question is lost.
+"""
+
 LOOPBACK = ('127.0.0.1', '::1', 'localhost')
 
 
@@ -80,6 +86,7 @@ def serve(
         create_app(worker, limits, api_key, pictures),
         host=host,
         port=port,
+        timeout_keep_alive=KEEP_ALIVE_SECONDS,
         timeout_graceful_shutdown=math.ceil(limits.answer_seconds),
     )
     run(uvicorn.Server(config), worker, warn=api_key is None)

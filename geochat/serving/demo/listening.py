@@ -7,6 +7,7 @@ import secrets
 import uvicorn
 
 from geochat.serving.demo.app import DemoApp
+from geochat.serving.server import KEEP_ALIVE_SECONDS
 
 CLOSING_SECONDS = 3
 """How long connections are waited for at the end."""
@@ -35,6 +36,7 @@ class DemoServer(uvicorn.Server):
             port=port,
             access_log=False,
             log_level=log_level,
+            timeout_keep_alive=KEEP_ALIVE_SECONDS,
             timeout_graceful_shutdown=CLOSING_SECONDS,
         )
         super().__init__(config)
