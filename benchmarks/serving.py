@@ -101,6 +101,7 @@ def run_server(args: argparse.Namespace, port: Any) -> None:
     from geochat.apis import load_assistant
     from geochat.serving import Limits
     from geochat.serving.app import create_app
+    from geochat.serving.hosts import HostNames
     from geochat.serving.server import KEEP_ALIVE_SECONDS
     from geochat.serving.worker import Worker
 
@@ -111,10 +112,8 @@ def run_server(args: argparse.Namespace, port: Any) -> None:
 
     limits = Limits()
     worker = Worker(load, args.batch_size, limits.max_queue, prefix_memory_mb=256)
-    app = create_app(worker, limits)
-    server = uvicorn.Server(
-        uvicorn.Config(app, port=0, log_level='warning', timeout_keep_alive=KEEP_ALIVE_SECONDS)
-    )
+    app = create_app(worker, limits, HostNames('127.0.0.1'))
+    server = uvicorn.Server(uvicorn.Config(app, port=0, log_level='warning', timeout_keep_alive=KEEP_ALIVE_SECONDS))
 
     async def tell() -> None:
         while not server.started:
@@ -155,7 +154,7 @@ def questions(args: argparse.Namespace) -> list[dict[str, Any]]:
 
 
 async def ask_all(url: str, bodies: list[dict[str, Any]], clients: int, memory: Any) -> dict[str, Any]:
-    """Ask questions by some clients, each with a connection of its own, who ask the next one when they have an answer."""
+    """Ask questions by some clients, each with its own connection, who ask the next one when they have an answer."""
     left = iter(list(enumerate(bodies)))
     answers: list[str | None] = [None] * len(bodies)
     seconds: list[float] = []

@@ -16,6 +16,7 @@ from geochat.registry import TASK_PROMPT_TEMPLATES
 from geochat.serving import Limits
 from geochat.serving.demo.app import DemoApp
 from geochat.serving.demo.listening import DemoServer
+from geochat.serving.hosts import HostNames
 from geochat.serving.worker import Worker
 
 
@@ -61,7 +62,13 @@ class RunningDemo(ServerThread):
         prompter: Tells its model what to write, once it is loaded.
     """
 
-    def __init__(self, load: Callable[[], Assistant] = small_demo_model, max_users: int = 32, share: bool = False):
+    def __init__(
+        self,
+        load: Callable[[], Assistant] = small_demo_model,
+        max_users: int = 32,
+        share: bool = False,
+        host_names: HostNames | None = None,
+    ):
         self.prompter: Prompter | None = None
 
         def load_and_listen() -> Assistant:
@@ -71,7 +78,9 @@ class RunningDemo(ServerThread):
 
         limits = Limits(max_queue=2, max_tokens=64)
         worker = Worker(load_and_listen, batch_size=2, max_queue=limits.max_queue, prefix_memory_mb=16)
-        self.app = DemoApp(worker, limits, PictureSettings(max_side=3000), max_users)
+        self.app = DemoApp(
+            worker, limits, PictureSettings(max_side=3000), max_users, host_names or HostNames('127.0.0.1')
+        )
         super().__init__(DemoServer(self.app, '127.0.0.1', 0, share, log_level='critical'))
 
     @property

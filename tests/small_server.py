@@ -15,6 +15,7 @@ from geochat.apis import Assistant, PictureSettings
 from geochat.registry import BOX_CODECS, TASK_PROMPT_TEMPLATES, TRANSFORMS
 from geochat.serving import Limits
 from geochat.serving.app import create_app
+from geochat.serving.hosts import HostNames
 from geochat.serving.worker import Worker
 
 NAME = 'small'
@@ -62,11 +63,15 @@ class RunningServer(ServerThread):
         api_key: str | None = None,
         batch_size: int = 32,
         pictures: PictureSettings | None = None,
+        host_names: HostNames | None = None,
     ):
         limits = limits or Limits()
         self.worker = Worker(load, batch_size, limits.max_queue, prefix_memory_mb=16)
         config = uvicorn.Config(
-            create_app(self.worker, limits, api_key, pictures), port=0, log_level='critical', backlog=256
+            create_app(self.worker, limits, host_names or HostNames('127.0.0.1'), api_key, pictures),
+            port=0,
+            log_level='critical',
+            backlog=256,
         )
         super().__init__(uvicorn.Server(config))
         self.url = f'http://127.0.0.1:{self.server.servers[0].sockets[0].getsockname()[1]}'
@@ -79,9 +84,10 @@ def running_server(
     api_key: str | None = None,
     batch_size: int = 32,
     pictures: PictureSettings | None = None,
+    host_names: HostNames | None = None,
 ) -> Iterator[RunningServer]:
     """Run a server, ready to answer, as long as the ``with`` lasts."""
-    server = RunningServer(load, limits, api_key, batch_size, pictures)
+    server = RunningServer(load, limits, api_key, batch_size, pictures, host_names)
     try:
         server.wait_for(lambda: server.worker.is_ready)
         yield server

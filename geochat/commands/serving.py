@@ -43,6 +43,15 @@ def add_server_arguments(
     parser.add_argument('checkpoint', nargs='?', help='for a config: its weights')
     parser.add_argument('--host', default='127.0.0.1', help='address to listen at; by default this machine only')
     parser.add_argument('--port', type=int, default=port, metavar='N', help=f'{port} if not given')
+    parser.add_argument(
+        '--host-name',
+        action='append',
+        default=[],
+        dest='host_names',
+        metavar='NAME',
+        help="a name by which the server is called, besides this machine's own such as localhost; may be given several "
+        'times. One that listens at this machine only answers to no others, one that is given none elsewhere to all',
+    )
     parser.add_argument('--name', help='what the model is called; by default the name of the folder or config')
     add_placing_arguments(parser)
     parser.add_argument(
@@ -99,7 +108,7 @@ def server_settings(args: argparse.Namespace) -> dict[str, Any]:
         limits = Limits(**{name: getattr(args, name) for name in names})
     except ValueError as error:
         raise ConfigError(str(error)) from error
-    same = ('model', 'checkpoint', 'cfg_options', 'host', 'port', 'name')
+    same = ('model', 'checkpoint', 'cfg_options', 'host', 'port', 'host_names', 'name')
     return {
         **{name: getattr(args, name) for name in same},
         **placing(args),

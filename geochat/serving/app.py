@@ -20,6 +20,7 @@ from geochat.apis import Assistant, PictureSettings
 from geochat.generation import GenerationSettings
 from geochat.prompts.chat import check_turns
 from geochat.serving.errors import APIError, bad_request, time_is_over
+from geochat.serving.hosts import HostCheck, HostNames
 from geochat.serving.limits import Limits
 from geochat.serving.metrics import Measured, Metrics
 from geochat.serving.pictures import PreparedPictures
@@ -35,13 +36,18 @@ Done = TypeVar('Done')
 
 
 def create_app(
-    worker: Worker, limits: Limits, api_key: str | None = None, pictures: PictureSettings | None = None
+    worker: Worker,
+    limits: Limits,
+    host_names: HostNames,
+    api_key: str | None = None,
+    pictures: PictureSettings | None = None,
 ) -> FastAPI:
     """Make the application.
 
     Args:
         worker: Loads the model and writes the answers; the application starts and closes it.
         limits: How much is taken.
+        host_names: The names that are answered to.
         api_key: What clients send as ``Authorization: Bearer KEY``; None asks for none.
         pictures: What pictures are taken, and how.
     """
@@ -67,6 +73,7 @@ def create_app(
     app.add_exception_handler(Exception, _defect_response)
     server.metrics.watch(worker)
     worker.on_end = server.metrics.count_answer
+    app.add_middleware(HostCheck, names=host_names)
     app.add_middleware(Measured, metrics=server.metrics)
     return app
 

@@ -23,8 +23,6 @@ KEEP_ALIVE_SECONDS = 75
 Of two that wait equally long, the server may close one just as the client sends on it, and the question is lost.
 """
 
-LOOPBACK = ('127.0.0.1', '::1', 'localhost')
-
 
 def serve(
     model: str | Path,
@@ -33,6 +31,7 @@ def serve(
     cfg_options: Sequence[str] = (),
     host: str = '127.0.0.1',
     port: int = 8000,
+    host_names: Sequence[str] = (),
     api_key: str | None = None,
     name: str | None = None,
     device: str | None = None,
@@ -54,6 +53,8 @@ def serve(
         cfg_options: Changes of the config, ``KEY=VALUE``.
         host: Address to listen at; by default only this machine is answered.
         port: Port to listen at.
+        host_names: Names by which it is called besides loopback names such as ``localhost``, without port. One that
+            listens at a loopback address answers to no others; one that listens elsewhere, and is given none, to all.
         api_key: What clients send as ``Authorization: Bearer KEY``; None asks for none.
         name: What clients call the model; by default the name of the folder or config.
         device: Such as ``'cuda:1'``; by default a GPU if there is one.
@@ -67,6 +68,7 @@ def serve(
 
     Raises:
         FileNotFoundError: If there is no such model.
+        InputError: If one of the names cannot be a host's.
         InstallationError: If a package that the server needs is missing.
         ValueError: If what is there is no model that can be served.
     """
@@ -76,6 +78,7 @@ def serve(
         import uvicorn
 
         from geochat.serving.app import create_app
+        from geochat.serving.hosts import HostNames
     except ModuleNotFoundError as error:
         raise InstallationError(f"the server needs {error.name}: pip install 'geochat[serving]'") from error
     from geochat.serving.worker import Worker
@@ -83,7 +86,7 @@ def serve(
     limits = limits or Limits()
     worker = Worker(load, batch_size, limits.max_queue, prefix_memory_mb)
     config = uvicorn.Config(
-        create_app(worker, limits, api_key, pictures),
+        create_app(worker, limits, HostNames(host, host_names), api_key, pictures),
         host=host,
         port=port,
         timeout_keep_alive=KEEP_ALIVE_SECONDS,
@@ -127,8 +130,10 @@ def run(server: 'uvicorn.Server', worker: 'Worker', warn: bool) -> None:
     Raises:
         Exception: Why the model could not be loaded.
     """
+    from geochat.serving.hosts import is_loopback
+
     worker.on_failure = lambda: setattr(server, 'should_exit', True)
-    if warn and server.config.host not in LOOPBACK:
+    if warn and not is_loopback(server.config.host):
         logging.getLogger('uvicorn.error').warning('whoever reaches %s can ask', server.config.host)
     with contextlib.suppress(KeyboardInterrupt):  # uvicorn raises it again after it has ended
         server.run()

@@ -227,6 +227,10 @@ def test_a_killed_run_goes_on(model, tmp_path):
         (('serve', 'm', '--batch-size', 0), '--batch-size is at least 1, not 0'),
         (('demo', 'm', '--max-picture-side', -1), '--max-picture-side is at least 1, not -1'),
         (('serve', 'm', '--max-tokens', 0), 'max_tokens is a positive number, not 0'),
+        (
+            ('demo', '.', '--host-name', 'a.example', '--host-name', 'http://b.example'),
+            "'http://b.example' is no host's name: one is such as 'demo.example.org', without http://, port and path",
+        ),
     ],
 )
 def test_a_server_with_settings_that_cannot_be_does_not_start(geochat, arguments, message):

@@ -14,6 +14,7 @@ from geochat.serving.demo.page import CSS, build_page, theme
 from geochat.serving.demo.sessions import Sessions
 from geochat.serving.demo.talk import Talk
 from geochat.serving.errors import APIError
+from geochat.serving.hosts import HostCheck, HostNames
 from geochat.serving.limits import Limits
 from geochat.serving.worker import Worker
 
@@ -29,13 +30,16 @@ class DemoApp:
         limits: How much is taken.
         pictures: What pictures are taken, and how.
         max_users: Most pages that may be open at a time.
+        host_names: The names that are answered to.
 
     Attributes:
         asgi: What a server runs.
     """
 
-    def __init__(self, worker: Worker, limits: Limits, pictures: PictureSettings, max_users: int):
-        self.worker = worker
+    def __init__(
+        self, worker: Worker, limits: Limits, pictures: PictureSettings, max_users: int, host_names: HostNames
+    ):
+        self.worker, self.host_names = worker, host_names
         self.talk = Talk(worker, limits, pictures)
         self.sessions = Sessions(max_users, IDLE_SECONDS)
         self.page = build_page(self.talk, self.sessions)
@@ -57,7 +61,7 @@ class DemoApp:
             css=CSS,
         )
         self._gradio = app.routes[-1].app  # what was mounted last
-        self.asgi = Gate(app, self.sessions, int(limits.max_body_mb * 2**20))
+        self.asgi = HostCheck(Gate(app, self.sessions, int(limits.max_body_mb * 2**20)), host_names)
 
     def end(self) -> None:
         """Give up what is being written and let all open pages go, so that the server need not wait for them."""

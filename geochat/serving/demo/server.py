@@ -25,6 +25,7 @@ def serve_demo(
     cfg_options: Sequence[str] = (),
     host: str = '127.0.0.1',
     port: int = 7860,
+    host_names: Sequence[str] = (),
     share: bool = False,
     name: str | None = None,
     device: str | None = None,
@@ -47,6 +48,8 @@ def serve_demo(
         cfg_options: Changes of the config, ``KEY=VALUE``.
         host: Address to listen at; by default only this machine is answered.
         port: Port to listen at.
+        host_names: Names by which it is called besides loopback names such as ``localhost``, without port. One that
+            listens at a loopback address answers to no others; one that listens elsewhere, and is given none, to all.
         share: True also opens a tunnel through Gradio's servers, with an address that anyone on the Internet can open.
         name: What the page calls the model; by default the name of the folder or config.
         device: Such as ``'cuda:1'``; by default a GPU if there is one.
@@ -62,6 +65,7 @@ def serve_demo(
     Raises:
         ConnectionError: If ``share`` is set and there is no tunnel.
         FileNotFoundError: If there is no such model.
+        InputError: If one of the names cannot be a host's.
         InstallationError: If a package that the demo needs is missing.
         ValueError: If what is there is no model that can be served.
     """
@@ -70,13 +74,15 @@ def serve_demo(
     try:
         from geochat.serving.demo.app import DemoApp
         from geochat.serving.demo.listening import DemoServer
+        from geochat.serving.hosts import HostNames
     except ModuleNotFoundError as error:
         raise InstallationError(f"the demo needs {error.name}: pip install 'geochat[serving]'") from error
     from geochat.apis import PictureSettings
     from geochat.serving.worker import Worker
 
     worker = Worker(load, batch_size, limits.max_queue, prefix_memory_mb)
-    demo = DemoApp(worker, limits, pictures or PictureSettings(max_side=MAX_PICTURE_SIDE), max_users)
+    pictures = pictures or PictureSettings(max_side=MAX_PICTURE_SIDE)
+    demo = DemoApp(worker, limits, pictures, max_users, HostNames(host, host_names))
     server = DemoServer(demo, host, port, share)
     run(server, worker, warn=True)
     if server.error is not None:

@@ -28,6 +28,7 @@ from geochat.engine.checkpoint import save_model
 from geochat.serving.demo.gate import COOKIE
 from geochat.serving.demo.sessions import Sessions
 from geochat.serving.errors import APIError
+from geochat.serving.hosts import HostNames
 
 ROOT = Path(__file__).parents[3]
 
@@ -184,7 +185,8 @@ def test_the_picture_that_was_opened_last_is_shown(demo, client):
 def test_a_file_that_does_not_arrive_is_given_up(demo, client, monkeypatch):
     key = client.call('show')[0]['key']
     monkeypatch.setattr(demo.app.talk, 'limits', replace(demo.app.talk.limits, read_seconds=0.2))
-    begun = f'POST /sessions/{key}/picture HTTP/1.1\r\nHost: demo\r\nContent-Length: 100\r\n\r\n'.encode() + png()[:20]
+    head = f'POST /sessions/{key}/picture HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n\r\n'
+    begun = head.encode() + png()[:20]
     with socket.create_connection(('127.0.0.1', demo.server.port), timeout=10) as late:
         late.sendall(begun)
         assert late.recv(1000).startswith(b'HTTP/1.1 408')
@@ -204,6 +206,22 @@ def test_pages_of_other_sites_cannot_use_the_demo(demo, client, site):
         assert httpx.get(f'{demo.url}/{path}', headers=headers).status_code == 403
     assert len(list(demo.app.sessions)) == 1
     assert httpx.get(demo.url, headers=headers).status_code == 200  # they may have a link to it
+
+
+def test_a_rebound_name_does_not_lead_to_the_demo(demo, client):
+    key = client.open()
+    for path in ('', 'config', f'sessions/{key}/picture', 'gradio_api/heartbeat/page1', 'nothing'):
+        reply = httpx.get(f'{demo.url}/{path}', headers={'Host': f'evil.example:{demo.server.port}'})
+        assert (reply.status_code, reply.json()['error']['code']) == (421, 'unknown_host')
+        assert 'set-cookie' not in reply.headers
+    for host in ('localhost', f'127.0.0.1:{demo.server.port}', '[::1]', 'LOCALHOST:80'):
+        assert httpx.get(f'{demo.url}/sessions/{key}/picture', headers={'Host': host}).status_code == 200
+
+
+def test_the_demo_answers_to_the_names_it_is_given():
+    with running_demo(host_names=HostNames('0.0.0.0', ['demo.example'])) as demo:
+        for host, status in (('demo.example', 200), ('localhost', 200), ('evil.example', 421)):
+            assert httpx.get(demo.url, headers={'Host': host}).status_code == status
 
 
 def test_large_bodies_are_refused_before_they_are_read(demo, client):
@@ -369,6 +387,8 @@ def test_a_public_address_is_there_only_if_asked_for(monkeypatch):
         assert not opened
     with running_demo(share=True) as demo:
         assert opened == [('127.0.0.1', demo.server.port)]
+        for host, status in (('somewhere.gradio.live', 200), ('elsewhere.gradio.live', 421)):
+            assert httpx.get(demo.url, headers={'Host': host}).status_code == status
     failed = RunningDemo(share=True)
     failed.thread.join(10)
     assert isinstance(failed.server.error, ConnectionError)
