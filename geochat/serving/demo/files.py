@@ -11,7 +11,7 @@ from PIL import Image
 from starlette.requests import ClientDisconnect
 
 from geochat.apis import PictureError, PictureTooLargeError
-from geochat.serving.demo.sessions import Session, Sessions
+from geochat.serving.demo.sessions import Session, Sessions, closed
 from geochat.serving.demo.shown import VIEW_SIDE, Shown, fit, shown
 from geochat.serving.demo.talk import Talk, sentence
 from geochat.serving.errors import APIError
@@ -91,7 +91,7 @@ class Files:
     def _session(self, key: str) -> Session:
         session = self.sessions.find(key)
         if session is None:
-            raise APIError(404, 'This page has been closed by the server. Load it again.', 'session_not_found')
+            raise closed()
         return session
 
     def _answer(self, key: str, number: int) -> Shown:

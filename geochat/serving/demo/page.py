@@ -120,7 +120,7 @@ class Page:
         """Say what happens when."""
         quiet = {'show_progress': 'hidden', 'api_visibility': 'private'}
         asking = {'outputs': [*self.outputs, self.words], **quiet}
-        page.load(self.show, outputs=self.outputs, **quiet)
+        page.load(self.loaded, outputs=self.outputs, **quiet)
         page.load(self.wait_for_model, outputs=self.status, **quiet)
         page.unload(self.left)
         self.viewer.opened(self.show, outputs=self.outputs, **quiet)
@@ -135,8 +135,15 @@ class Page:
         self.stop_button.click(self.stop, outputs=self.outputs, **quiet)
         self.clear_button.click(self.clear, outputs=self.outputs, **quiet)
 
+    async def loaded(self, request: gr.Request) -> Updates:
+        """Open a session for a page that is loaded, and show that there is nothing yet."""
+        try:
+            return self._updates(self.sessions.open(request.session_hash, owner_of(request)))
+        except APIError as error:
+            return self._only_notice(str(error))
+
     async def show(self, request: gr.Request) -> Updates:
-        """Show what there is of a page's session; a page that is new has a new one."""
+        """Show what there is of a page's session."""
         return self._changed(request, lambda session: None)
 
     async def wait_for_model(self) -> AsyncGenerator[str, None]:
@@ -161,7 +168,7 @@ class Page:
         if not 0 <= number < len(examples()):
             raise gr.Error('There is no such example.')
         try:
-            session = self.sessions.open(request.session_hash, owner_of(request))
+            session = self.sessions.of(request.session_hash, owner_of(request))
         except APIError as error:
             return self._only_notice(str(error))
         opening = next(session.openings)
@@ -248,7 +255,7 @@ class Page:
             clears_words: True empties the text field once the question is understood.
         """
         try:
-            session = self.sessions.open(request.session_hash, owner_of(request))
+            session = self.sessions.of(request.session_hash, owner_of(request))
         except APIError as error:
             yield [*self._only_notice(str(error)), gr.skip()]
             return
@@ -266,7 +273,7 @@ class Page:
     def _changed(self, request: gr.Request, change: Callable[[Session], None]) -> Updates:
         """Change a page's session, and show what there is then."""
         try:
-            session = self.sessions.open(request.session_hash, owner_of(request))
+            session = self.sessions.of(request.session_hash, owner_of(request))
         except APIError as error:
             return self._only_notice(str(error))
         change(session)

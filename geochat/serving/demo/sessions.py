@@ -46,6 +46,12 @@ def stopped() -> APIError:
     return APIError(499, 'Stopped: this question and what came of its answer are not remembered.', 'stopped')
 
 
+def closed() -> APIError:
+    """Return the error of a page whose session was ended, though somebody still has it before them."""
+    message = 'The server has closed this page, which was idle or lost its connection. Load it again.'
+    return APIError(404, message, 'session_not_found')
+
+
 @dataclass(eq=False)
 class Session:
     """One open page of one user. All of it is used by the server's event loop alone.
@@ -128,7 +134,7 @@ class Sessions:
         return iter(self._by_page.values())
 
     def open(self, page: str, owner: str = '') -> Session:
-        """Return a page's session, a new one for a new page.
+        """Return the session of a page that is loaded, a new one for a new page.
 
         Args:
             page: Gradio's name of the page.
@@ -137,11 +143,21 @@ class Sessions:
         Raises:
             APIError: If there are too many (429), or the page is another browser's (404).
         """
-        if not self.is_free_for(page, owner):
-            raise APIError(404, 'This page is open in another browser. Load it again.', 'session_not_found')
         if page not in self._by_page:
             self._make_room()
             self._by_page[page] = Session(owner)
+        return self.of(page, owner)
+
+    def of(self, page: str, owner: str = '') -> Session:
+        """Return the session of a page that was opened.
+
+        Raises:
+            APIError: If the page is not open any more, or is another browser's (404).
+        """
+        if not self.is_free_for(page, owner):
+            raise APIError(404, 'This page is open in another browser. Load it again.', 'session_not_found')
+        if page not in self._by_page:
+            raise closed()
         session = self._by_page[page]
         session.used = time.monotonic()
         return session

@@ -359,6 +359,42 @@ def test_a_link_from_another_site_leaves_the_open_pages_alone(user, demo, file):
     assert someone.ask('Is a harbor present?')
 
 
+def test_a_page_that_the_server_has_closed_says_so_and_keeps_what_it_shows(user, demo, file):
+    someone = user()
+    someone.open(file())
+    answer = someone.ask('Is a harbor present?')
+    demo.app.sessions.close_all()
+    someone.page.fill('#gc-words textarea', 'How many planes are there?')
+    someone.page.click('#gc-ask')
+    someone.page.locator('#gc-notice').get_by_text('Load it again').wait_for()
+    assert someone.answers() == [answer]
+    assert someone.page.input_value('#gc-words textarea') == 'How many planes are there?'
+    someone.upload(file())
+    someone.page.locator('.gc-error').get_by_text('Load it again').wait_for()
+    assert not list(demo.app.sessions)
+    someone.page.reload()
+    someone.page.wait_for_selector('.gc-ready')
+    someone.open(file())
+    assert someone.ask('Is a harbor present?') == answer
+
+
+def test_a_page_whose_browser_has_lost_the_cookie_is_loaded_again(user, demo, file):
+    """Gradio does it when it is refused its events: it takes the connection to be lost, and says so."""
+    someone = user()
+    someone.open(file())
+    someone.ask('Is a harbor present?')
+    someone.context.clear_cookies()
+    someone.page.fill('#gc-words textarea', 'How many planes are there?')
+    with someone.page.expect_navigation():
+        someone.page.click('#gc-ask')
+        someone.page.get_by_text('Connection to the server was lost').wait_for()
+    assert all('/queue/data' in address for address in someone.refused)
+    someone.refused.clear()
+    someone.page.wait_for_selector('.gc-ready')
+    someone.open(file())
+    assert someone.ask('Is a harbor present?')
+
+
 def test_an_example_is_opened(user):
     someone = user()
     someone.page.get_by_role('button', name='Example: airport').click()

@@ -73,7 +73,7 @@ class Client:
 
     def open(self, content=None):
         """Begin, open a picture, and return the session's key."""
-        key = self.call('show')[0]['key']
+        key = self.call('loaded')[0]['key']
         self.upload(key, content or png())
         return key
 
@@ -142,12 +142,12 @@ def test_a_page_is_of_no_use_to_another_browser(demo):
     user.ask('Is a harbor present?')
     for cookie in ('', 'another'):
         other = Client(demo, 'known', cookie)
-        assert other.begin('show') == []
+        assert other.begin('loaded') == []
         other.begin('left')
         assert httpx.get(f'{demo.url}/gradio_api/heartbeat/known', cookies=other.cookies).status_code == 404
     with pytest.raises(APIError, match='another browser'):
         demo.app.sessions.open('known', 'another')
-    told = [one['output']['data'] for one in user.begin('show') if one['msg'] == 'process_completed']
+    told = [one['output']['data'] for one in user.begin('loaded') if one['msg'] == 'process_completed']
     shown = [data[1] for data in told if data]  # the others tried to make it leave, which tells nothing
     assert 'gc-model' in shown[-1]
     demo.app.sessions.close('known')
@@ -155,7 +155,7 @@ def test_a_page_is_of_no_use_to_another_browser(demo):
 
 def test_the_picture_that_was_opened_last_is_shown(demo, client):
     """The file of an earlier one may arrive later."""
-    key = client.call('show')[0]['key']
+    key = client.call('loaded')[0]['key']
     has_begun, go_on = threading.Event(), threading.Event()
     content = png(color='red')
 
@@ -183,7 +183,7 @@ def test_the_picture_that_was_opened_last_is_shown(demo, client):
 
 
 def test_a_file_that_does_not_arrive_is_given_up(demo, client, monkeypatch):
-    key = client.call('show')[0]['key']
+    key = client.call('loaded')[0]['key']
     monkeypatch.setattr(demo.app.talk, 'limits', replace(demo.app.talk.limits, read_seconds=0.2))
     head = f'POST /sessions/{key}/picture HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n\r\n'
     begun = head.encode() + png()[:20]
@@ -200,7 +200,7 @@ def test_a_file_that_does_not_arrive_is_given_up(demo, client, monkeypatch):
 def test_pages_of_other_sites_cannot_use_the_demo(demo, client, site):
     key = client.open()
     headers = {'Sec-Fetch-Site': site}
-    body = {'data': [], 'fn_index': client.functions['show'], 'session_hash': 'of-a-bad-page'}
+    body = {'data': [], 'fn_index': client.functions['loaded'], 'session_hash': 'of-a-bad-page'}
     assert httpx.post(f'{demo.url}/gradio_api/queue/join', json=body, headers=headers).status_code == 403
     for path in ('gradio_api/heartbeat/page1', 'gradio_api/queue/data?session_hash=page1', f'sessions/{key}/picture'):
         assert httpx.get(f'{demo.url}/{path}', headers=headers).status_code == 403
@@ -225,7 +225,7 @@ def test_the_demo_answers_to_the_names_it_is_given():
 
 
 def test_large_bodies_are_refused_before_they_are_read(demo, client):
-    key = client.call('show')[0]['key']
+    key = client.call('loaded')[0]['key']
     reply = client.upload(key, b'0' * (33 * 2**20))
     assert (reply.status_code, reply.json()['error']['code']) == (413, 'body_too_large')
     pieces = (b'0' for _ in range(3))
@@ -262,7 +262,7 @@ def test_too_many_users_are_told_so(demo):
     try:
         for one in clients[:3]:
             one.open()
-        assert 'The demo is full: 3 people' in clients[3].call('show')[2]
+        assert 'The demo is full: 3 people' in clients[3].call('loaded')[2]
     finally:
         demo.app.sessions.close_all()
 
@@ -278,6 +278,26 @@ def test_who_has_been_idle_makes_room():
     sessions.open('third')
     assert sessions.find(first.key) is None
     assert sessions.find(second.key) is second
+
+
+def test_a_page_that_the_server_has_closed_is_told_so(demo, client):
+    """It was idle, has lost its connection for a while, or the demo was started anew."""
+    client.open()
+    client.ask('yes')
+    demo.app.sessions.close('page1')
+    for name, *data in (
+        ('ask', {}, 'chat', 'yes', 0, 1, 8),
+        ('identify', {}, 0, 1, 8),
+        ('ask_again', 0, 1, 8),
+        ('clear',),
+        ('show',),
+    ):
+        dialogue, notice = client.call(name, *data)[1:3]
+        assert 'Load it again' in notice
+        assert dialogue['__type__'] == 'update' and 'value' not in dialogue  # what was said can still be read
+    assert not list(demo.app.sessions)
+    client.open()
+    assert not client.ask('yes')[1]
 
 
 def test_several_users_are_answered_in_one_batch(demo):
