@@ -50,7 +50,7 @@ def add_server_arguments(
         dest='host_names',
         metavar='NAME',
         help="a name by which the server is called, besides this machine's own such as localhost; may be given several "
-        'times. One that listens at this machine only answers to no others, one that is given none elsewhere to all',
+        'times. Where only this machine is answered, no other name is; elsewhere any is until one is given',
     )
     parser.add_argument('--name', help='what the model is called; by default the name of the folder or config')
     add_placing_arguments(parser)

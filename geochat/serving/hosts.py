@@ -59,7 +59,7 @@ class HostNames:
 
 
 class HostCheck:
-    """ASGI middleware that refuses requests for other hosts, before anything else looks at them.
+    """ASGI middleware that refuses requests for other hosts before the application looks at them.
 
     Args:
         app: What the others are passed on to.

@@ -58,7 +58,7 @@ class DemoServer(uvicorn.Server):
         if self.share:
             try:
                 address = await asyncio.to_thread(open_tunnel, self.config.host, self.port)
-                self.demo.host_names.add(urlsplit(address).hostname)  # the tunnel passes on what the browser has asked
+                self.demo.host_names.add(urlsplit(address).hostname)  # the tunnel passes the browser's Host on
                 logger.warning('whoever knows %s can use the demo', address)
             except Exception as error:  # no network, no such server, a program that cannot be fetched or run
                 self.error = ConnectionError(f'there is no public address: {error}')
