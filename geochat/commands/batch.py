@@ -2,8 +2,12 @@
 
 import argparse
 import sys
+from typing import TYPE_CHECKING, NoReturn
 
 from geochat.commands.asking import BATCH_SIZE, add_model_arguments, build_inferencer
+
+if TYPE_CHECKING:
+    from geochat.apis.batch import BatchSummary
 
 DESCRIPTION = 'Answer a file of questions. Called again after an interruption, it goes on.'
 
@@ -26,7 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    """Answer the questions, and tell what became of them."""
+    """Answer the questions, and tell what became of them; exit code 1 if some could not be answered."""
     from geochat.apis.batch import answer_file, read_questions
     from geochat.engine import ConfigError
 
@@ -39,10 +43,22 @@ def run(args: argparse.Namespace) -> None:
         print('interrupted: the same command goes on from here', file=sys.stderr)
         sys.exit(130)
     print(
-        f'{summary.answered} answers in {args.out}, {summary.taken_over} of them of an earlier run; '
-        f'{summary.malformed} malformed; {len(summary.errors)} questions could not be asked'
+        f'{summary.answered} answers in {args.out}, {summary.taken_over} of them of an earlier run, '
+        f'{summary.malformed} malformed'
     )
+    if summary.errors:
+        _tell_errors(summary, args.out)
+
+
+def _tell_errors(summary: 'BatchSummary', out: str) -> NoReturn:
+    """Tell why some questions have no answer, and end so that a script sees it."""
     for name, error in list(summary.errors.items())[:SHOWN_ERRORS]:
         print(f'  {name}: {error}')
     if len(summary.errors) > SHOWN_ERRORS:
-        print(f'  and {len(summary.errors) - SHOWN_ERRORS} more: "error" in the file')
+        print(f'  and {len(summary.errors) - SHOWN_ERRORS} more')
+    sys.stdout.flush()  # what follows is the last line wherever both streams go to one file
+    total = summary.answered + len(summary.errors)
+    sys.exit(
+        f'error: {len(summary.errors)} of {total} questions could not be answered; "error" in their lines of {out} '
+        'says why, and the same command asks them again'
+    )

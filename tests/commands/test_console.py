@@ -191,13 +191,21 @@ def test_a_dialogue_ends_with_its_input(geochat, monkeypatch):
 
 
 def test_a_file_of_questions(geochat, tmp_path):
-    rows = [{'image': 'red.png', 'text': 'yes'}, *({'image': f'{n}.png', 'text': 'yes'} for n in range(7))]
-    path = write_lines(tmp_path / 'q.jsonl', rows)
-    command = ('batch', path, '--out', tmp_path / 'a.jsonl', '--device', 'cpu', '--max-new-tokens', 3)
+    path = write_lines(tmp_path / 'q.jsonl', [{'image': f'{number}.png', 'text': 'yes'} for number in range(8)])
+    settings = ('--images', tmp_path, '--device', 'cpu', '--max-new-tokens', 3)
+    command = ('batch', path, '--out', tmp_path / 'a.jsonl', *settings)
+    Image.new('RGB', (4, 4)).save(tmp_path / '0.png')
     code, out, err = geochat(*command)
-    assert code == 0 and '8/8' in err
-    assert '1 answers' in out and '7 questions could not be asked' in out and 'and 2 more' in out
-    assert '1 of them of an earlier run' in geochat(*command)[1]
+    assert '8/8' in err and '1 answers' in out and 'and 2 more' in out
+    assert code.startswith('error: 7 of 8 questions could not be answered; "error" in their lines of ')
+    # Those that failed are asked again, and they alone.
+    for number in range(1, 7):
+        Image.new('RGB', (4, 4)).save(tmp_path / f'{number}.png')
+    code, out, _ = geochat(*command)
+    assert code.startswith('error: 1 of 8 questions') and '1 of them of an earlier run' in out
+    Image.new('RGB', (4, 4)).save(tmp_path / '7.png')
+    code, out, _ = geochat(*command)
+    assert code == 0 and '8 answers' in out and '7 of them of an earlier run' in out
 
 
 def test_a_killed_run_goes_on(model, tmp_path):
