@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from PIL import Image
 
 from geochat.apis.errors import InputError
-from geochat.apis.interpreter import Asked, Interpreter, Prepared, Query
+from geochat.apis.interpreter import Asked, Interpreter, Prepared, Query, check_settings
 from geochat.apis.loading import Assistant, Conventions, load_assistant, load_conventions
 from geochat.apis.pictures import DEFAULT_SETTINGS, Picture, PictureSettings, read_picture
 from geochat.apis.predictions import Prediction
@@ -55,6 +55,7 @@ class GeoChatInferencer(Interpreter):
         geochat.engine.ConfigError: If there is no model, a config comes without weights, the folder is of another kind,
             there is no such device or dtype, or a setting of the engine comes with another back end.
         InputError: If the back end cannot write answers as ``settings`` say.
+        TypeError: If ``settings`` or ``pictures`` is something else, such as a plain dict.
     """
 
     def __init__(
@@ -75,6 +76,7 @@ class GeoChatInferencer(Interpreter):
     ):
         from geochat.engine import ConfigError
 
+        check_settings(settings, pictures)
         if model is None and backend is None:
             raise ConfigError('name a model, or a backend that has one')
         placing = {'device': device, 'dtype': dtype, 'quantization': quantization, 'device_map': device_map}

@@ -71,6 +71,20 @@ class Prepared:
         return self.images[0].size if self.images else None
 
 
+def check_settings(settings: 'GenerationSettings | None', pictures: PictureSettings = DEFAULT_SETTINGS) -> None:
+    """Refuse what are no settings, such as a plain dict of them.
+
+    Raises:
+        TypeError: If one is of another type.
+    """
+    from geochat.generation import GenerationSettings
+
+    if not isinstance(settings, GenerationSettings | None):
+        raise TypeError(f'settings is GenerationSettings(...), not a {type(settings).__name__}')
+    if not isinstance(pictures, PictureSettings):
+        raise TypeError(f'pictures is PictureSettings(...), not a {type(pictures).__name__}')
+
+
 class Interpreter:
     """Stands between users and a model: puts questions into what it takes, and reads what it wrote.
 
@@ -104,7 +118,9 @@ class Interpreter:
 
         Raises:
             InputError: If it cannot be asked.
+            TypeError: If the settings are none.
         """
+        check_settings(settings)
         images = tuple(read_picture(picture, self.pictures) for picture in asked.pictures)
         size = images[0].size if images else None
         prompt_of = self._task(asked.task)

@@ -3,12 +3,15 @@
 import base64
 import binascii
 import io
+import math
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from numbers import Integral, Real
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -59,10 +62,23 @@ class PictureSettings:
     def __post_init__(self):
         if self.channels is not None and self.channels not in CHANNELS:
             raise ValueError(f'channels is one of {", ".join(CHANNELS)}, not {self.channels!r}')
-        if isinstance(self.stretch, str) and self.stretch not in STRETCHES:
-            raise ValueError(f'stretch is one of {", ".join(STRETCHES)}, or two values, not {self.stretch!r}')
-        if isinstance(self.stretch, tuple) and not (len(self.stretch) == 2 and self.stretch[0] < self.stretch[1]):
-            raise ValueError(f'a stretch has two values, the smaller first, not {self.stretch!r}')
+        if isinstance(self.stretch, tuple):
+            if not _is_range(self.stretch):
+                raise ValueError(f'a stretch has two values, the smaller first, not {self.stretch!r}')
+        elif self.stretch is not None and self.stretch not in STRETCHES:
+            known = ', '.join(STRETCHES)
+            raise ValueError(f'stretch is one of {known}, or a tuple of two values, not {self.stretch!r}')
+        for name in ('max_side', 'max_bytes'):
+            value = getattr(self, name)
+            if not isinstance(value, Integral) or value < 1:
+                raise ValueError(f'{name} is a whole number from 1, not {value!r}')
+        if not isinstance(self.timeout, Real) or not 0 < self.timeout < math.inf:
+            raise ValueError(f'timeout is a number of seconds above 0, not {self.timeout!r}')
+
+
+def _is_range(values: tuple[Any, ...]) -> bool:
+    numbers = [value for value in values if isinstance(value, Real) and math.isfinite(value)]
+    return len(numbers) == len(values) == 2 and numbers[0] < numbers[1]
 
 
 DEFAULT_SETTINGS = PictureSettings()

@@ -119,6 +119,8 @@ def build_inferencer(
     from geochat.apis import GeoChatInferencer
     from geochat.generation import GenerationSettings
 
+    if args.max_new_tokens < 1:
+        raise ConfigError(f'--max-new-tokens is at least 1, not {args.max_new_tokens}')
     try:
         settings = GenerationSettings(
             max_new_tokens=args.max_new_tokens,

@@ -4,6 +4,7 @@ import functools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from numbers import Integral, Real
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -43,18 +44,23 @@ class GenerationSettings:
     box_grammar: bool = False
 
     def __post_init__(self):
+        for name, least in (('max_new_tokens', 0), ('seed', 0), ('num_beams', 1)):
+            value = getattr(self, name)
+            if not isinstance(value, Integral) or value < least:
+                raise ValueError(f'{name} is a whole number from {least}, not {value!r}')
         for name, holds, rule in (
-            ('max_new_tokens', self.max_new_tokens >= 0, 'at least 0'),
-            ('temperature', 0 <= self.temperature < math.inf, 'a number from 0'),
-            ('top_p', 0 < self.top_p <= 1, 'above 0 and at most 1'),
-            ('seed', self.seed >= 0, 'a whole number from 0'),
-            ('num_beams', self.num_beams >= 1, 'at least 1'),
-            ('stop', not isinstance(self.stop, str) and all(self.stop), 'a tuple of texts, none of them empty'),
+            ('temperature', lambda value: isinstance(value, Real) and 0 <= value < math.inf, 'a number from 0'),
+            ('top_p', lambda value: isinstance(value, Real) and 0 < value <= 1, 'above 0 and at most 1'),
+            ('stop', _are_texts, 'a tuple of texts, none of them empty'),
         ):
-            if not holds:
+            if not holds(getattr(self, name)):
                 raise ValueError(f'{name} is {rule}, not {getattr(self, name)!r}')
         if self.num_beams > 1 and self.temperature > 0:
             raise ValueError('an answer is drawn (temperature above 0) or searched for (num_beams above 1), not both')
+
+
+def _are_texts(values: Any) -> bool:
+    return isinstance(values, list | tuple) and all(isinstance(value, str) and value for value in values)
 
 
 @dataclass(frozen=True, eq=False)

@@ -289,6 +289,17 @@ def test_many_questions_are_prepared_only_as_far_as_there_is_work(inferencer, pi
     answers.close()
 
 
+def test_settings_in_a_plain_dict_are_refused(inferencer, picture):
+    with pytest.raises(TypeError, match=r'settings is GenerationSettings\(...\), not a dict'):
+        GeoChatInferencer('no-such-model', settings={'max_new_tokens': 6})
+    with pytest.raises(TypeError, match=r'pictures is PictureSettings\(...\), not a dict'):
+        GeoChatInferencer('no-such-model', pictures={'stretch': 'full'})
+    with pytest.raises(TypeError, match='settings is GenerationSettings'):
+        inferencer.ask(picture, 'yes', {'max_new_tokens': 6})
+    with pytest.raises(TypeError, match='settings is GenerationSettings'):
+        inferencer.chat(picture, {'max_new_tokens': 6}).say('yes')
+
+
 def test_pictures_are_read_as_the_settings_say(model_folder, picture):
     pixels = np.asarray(picture)
     named = GeoChatInferencer(model_folder, device='cpu', pictures=PictureSettings(channels='bgr'))

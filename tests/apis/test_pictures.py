@@ -170,10 +170,26 @@ def test_a_flat_picture_is_stretched_to_black():
 
 
 @pytest.mark.parametrize(
-    'settings', [{'channels': 'rbg'}, {'stretch': 'log'}, {'stretch': (5, 5)}, {'stretch': (1, 2, 3)}]
+    ('settings', 'message'),
+    [
+        ({'channels': 'rbg'}, "channels is one of grey, .*, not 'rbg'"),
+        ({'stretch': 'log'}, "stretch is one of full, minmax, percentile, or a tuple of two values, not 'log'"),
+        ({'stretch': [0, 4000]}, r'a tuple of two values, not \[0, 4000\]'),
+        ({'stretch': 4000}, 'a tuple of two values, not 4000'),
+        ({'stretch': (5, 5)}, r'a stretch has two values, the smaller first, not \(5, 5\)'),
+        ({'stretch': (98, 2)}, 'the smaller first'),
+        ({'stretch': (1, 2, 3)}, 'two values'),
+        ({'stretch': (0, float('inf'))}, 'two values'),
+        ({'stretch': ('0', '9')}, 'two values'),
+        ({'max_side': 0}, 'max_side is a whole number from 1, not 0'),
+        ({'max_side': '9000'}, "max_side is a whole number from 1, not '9000'"),
+        ({'max_bytes': -1}, 'max_bytes is a whole number from 1, not -1'),
+        ({'timeout': 0}, 'timeout is a number of seconds above 0, not 0'),
+        ({'timeout': float('nan')}, 'timeout is a number of seconds above 0, not nan'),
+    ],
 )
-def test_settings_are_checked(settings):
-    with pytest.raises(ValueError, match=next(iter(settings))[:7]):
+def test_settings_are_checked(settings, message):
+    with pytest.raises(ValueError, match=message):
         PictureSettings(**settings)
 
 

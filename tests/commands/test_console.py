@@ -130,6 +130,8 @@ def test_a_server_answers_instead(geochat, model, tmp_path, monkeypatch):
         (('ask', 'red.png', '--box', '1', '2'), '--box has 4 or 5 numbers'),
         (('ask', 'red.png', 'a', '--stretch', '1,b'), '--stretch has two numbers'),
         (('ask', 'red.png', 'a', '--temperature', '-1'), 'temperature is a number from 0'),
+        (('ask', 'red.png', 'a', '--max-new-tokens', '0'), '--max-new-tokens is at least 1, not 0'),
+        (('chat', 'red.png', '--stretch', '4000,0'), 'a stretch has two values, the smaller first'),
         (('ask', 'red.png', 'a', '--model', 'nothing'), "no model folder and no config 'nothing'"),
         (('ask', 'red.png', 'a', '--draw', 'no/where.png'), 'cannot be written'),
         (('ask', 'red.png', 'no ' * 600), "the LLM's context 512"),
@@ -139,7 +141,8 @@ def test_a_server_answers_instead(geochat, model, tmp_path, monkeypatch):
     ],
 )
 def test_slips_are_answered_with_one_line(geochat, arguments, message):
-    code, _, _ = geochat(*arguments, '--device', 'cpu', '--max-new-tokens', 2)
+    command, *rest = arguments
+    code, _, _ = geochat(command, '--device', 'cpu', '--max-new-tokens', 2, *rest)
     assert isinstance(code, str) and code.startswith('error: ') and message in code and '\n' not in code
 
 

@@ -114,11 +114,16 @@ def test_a_stream_is_the_answer_and_may_be_given_up():
 @pytest.mark.parametrize(
     ('settings', 'message'),
     [
-        ({'max_new_tokens': -1}, 'max_new_tokens is at least 0, not -1'),
+        ({'max_new_tokens': -1}, 'max_new_tokens is a whole number from 0, not -1'),
+        ({'max_new_tokens': '64'}, "max_new_tokens is a whole number from 0, not '64'"),
+        ({'seed': 1.5}, r'seed is a whole number from 0, not 1\.5'),
+        ({'temperature': '1'}, "temperature is a number from 0, not '1'"),
         ({'temperature': float('nan')}, 'temperature is a number from 0, not nan'),
         ({'top_p': 0.0}, 'top_p is above 0 and at most 1, not 0.0'),
-        ({'num_beams': 0}, 'num_beams is at least 1'),
+        ({'num_beams': 0}, 'num_beams is a whole number from 1'),
         ({'stop': 'end'}, "stop is a tuple of texts, none of them empty, not 'end'"),
+        ({'stop': None}, 'stop is a tuple of texts'),
+        ({'stop': (5,)}, 'stop is a tuple of texts'),
         ({'stop': ('',)}, 'none of them empty'),
         ({'num_beams': 2, 'temperature': 1.0}, 'not both'),
     ],
