@@ -28,8 +28,8 @@ class GeoChatInferencer(Interpreter):
 
     Args:
         model: A model folder (ours, of the original GeoChat or LLaVA, or of Hugging Face's LLaVA), the work directory
-            of a run, a config, or a loaded :class:`~geochat.apis.loading.Assistant`. With a ``backend``, only its box
-            language and tasks are read; None takes GeoChat's.
+            of a run, a config, or a loaded :class:`~geochat.apis.loading.Assistant`, which stays where and as it is.
+            With a ``backend``, only its box language and tasks are read; None takes GeoChat's.
         checkpoint: The weights, for a config.
         cfg_options: Changes of the config: a dict of dotted keys, or ``KEY=VALUE`` texts.
         device: Such as ``'cuda:1'``; None takes a GPU if there is one.
@@ -53,7 +53,8 @@ class GeoChatInferencer(Interpreter):
     Raises:
         FileNotFoundError: If there is no such folder or file, or the folder has no tokenizer.
         geochat.engine.ConfigError: If there is no model, a config comes without weights, the folder is of another kind,
-            there is no such device or dtype, or a setting of the engine comes with another back end.
+            there is no such device or dtype, a setting of the engine comes with another back end, or one of loading
+            (``checkpoint`` to ``device_map``) with a model that is loaded already.
         InputError: If the back end cannot write answers as ``settings`` say.
         TypeError: If ``settings`` or ``pictures`` is something else, such as a plain dict.
     """
@@ -77,17 +78,19 @@ class GeoChatInferencer(Interpreter):
         from geochat.engine import ConfigError
 
         check_settings(settings, pictures)
-        if model is None and backend is None:
+        if backend is None and (model is None or type(model) is Conventions):
             raise ConfigError('name a model, or a backend that has one')
         placing = {'device': device, 'dtype': dtype, 'quantization': quantization, 'device_map': device_map}
+        is_loaded = isinstance(model, Conventions)
+        if is_loaded:
+            _refuse_loading_settings(checkpoint=checkpoint, cfg_options=cfg_options or None, **placing)
         if backend is not None:
             own = {'checkpoint': checkpoint, 'prefix_memory_mb': prefix_memory_mb, 'compile': compile or None}
             _refuse_engine_settings(**own, **placing)
-            assistant = model if isinstance(model, Conventions) else load_conventions(model, cfg_options)
+            assistant = model if is_loaded else load_conventions(model, cfg_options)
             self.backend = build_backend(backend, batch_size)
         else:
-            loaded = isinstance(model, Assistant)
-            assistant = model if loaded else load_assistant(model, checkpoint, cfg_options, **placing)
+            assistant = model if is_loaded else load_assistant(model, checkpoint, cfg_options, **placing)
             self.backend = _engine(assistant, batch_size, prefix_memory_mb, compile)
         super().__init__(assistant, self.backend.processor, settings, pictures)
         try:
@@ -277,6 +280,13 @@ def build_backend(backend: 'Backend | Mapping[str, Any]', batch_size: int) -> 'B
         return build_part(BACKENDS, {'batch_size': batch_size, **backend}, 'backend')
     except (KeyError, TypeError) as error:
         raise ConfigError(f'backend: {error.args[0]}') from error
+
+
+def _refuse_loading_settings(**settings: Any) -> None:
+    from geochat.engine import ConfigError
+
+    if given := [name for name, value in settings.items() if value is not None]:
+        raise ConfigError(f'{", ".join(given)}: the model is loaded already; say so where it is loaded')
 
 
 def _refuse_engine_settings(**settings: Any) -> None:

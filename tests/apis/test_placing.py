@@ -9,7 +9,7 @@ from PIL import Image
 from small_parts import small_parts
 from small_run import write_lines
 
-from geochat.apis import GeoChatInferencer, load_assistant
+from geochat.apis import GeoChatInferencer, load_assistant, load_conventions
 from geochat.apis.batch import answer_file
 from geochat.engine import ConfigError
 from geochat.engine.checkpoint import save_model
@@ -87,6 +87,19 @@ def test_layers_on_several_devices_answer_as_on_one(inferencer, model_folder, na
 def test_what_cannot_be(model_folder, settings, message):
     with pytest.raises(ConfigError, match=message):
         GeoChatInferencer(model_folder, **settings)
+
+
+def test_a_loaded_model_stays_where_it_is(inferencer):
+    placing = {'device': 'cpu', 'dtype': 'bfloat16', 'quantization': '8bit', 'device_map': 'auto'}
+    for name, value in {**placing, 'checkpoint': 'a.pth', 'cfg_options': ['llm.type=a']}.items():
+        with pytest.raises(ConfigError, match=f'^{name}: the model is loaded already'):
+            GeoChatInferencer(inferencer.assistant, **{name: value})
+    with pytest.raises(ConfigError, match=r'^device, dtype, quantization, device_map: '):
+        GeoChatInferencer(inferencer.assistant, **placing)
+    with pytest.raises(ConfigError, match=r'^cfg_options: .* already'):
+        GeoChatInferencer(load_conventions(), cfg_options={'a': 1}, backend=inferencer.backend)
+    with pytest.raises(ConfigError, match='name a model, or a backend that has one'):
+        GeoChatInferencer(load_conventions())
 
 
 def test_a_missing_bitsandbytes_is_told(model_folder, monkeypatch):
