@@ -1,6 +1,7 @@
 """What the commands that listen have in common: which model is served, where, and how much is taken."""
 
 import argparse
+import math
 from collections.abc import Sequence
 from dataclasses import fields
 from typing import Any
@@ -93,7 +94,7 @@ def server_settings(args: argparse.Namespace) -> dict[str, Any]:
     """Return what the arguments say, as :func:`geochat.serving.serve` takes it.
 
     Raises:
-        geochat.engine.ConfigError: If a limit is not positive, or there is no such port.
+        geochat.engine.ConfigError: If a limit is not positive, a number not finite, or there is no such port.
     """
     from geochat.apis import PictureSettings
     from geochat.engine import ConfigError
@@ -103,6 +104,8 @@ def server_settings(args: argparse.Namespace) -> dict[str, Any]:
     for name in ('batch_size', 'max_picture_side'):
         if getattr(args, name) < 1:
             raise ConfigError(f'--{name.replace("_", "-")} is at least 1, not {getattr(args, name)}')
+    if not 0 <= args.prefix_memory_mb < math.inf:
+        raise ConfigError(f'--prefix-memory-mb is a number from 0, not {args.prefix_memory_mb}')
     names = [limit.name for limit in fields(Limits) if hasattr(args, limit.name)]
     try:
         limits = Limits(**{name: getattr(args, name) for name in names})

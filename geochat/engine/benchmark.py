@@ -52,7 +52,7 @@ class Benchmark:
             the scores.
 
     Raises:
-        ConfigError: If ``scoring`` is none of these.
+        ConfigError: If ``scoring`` is none of these, or an answer may not have a token.
     """
 
     def __init__(
@@ -72,6 +72,8 @@ class Benchmark:
     ):
         if scoring not in SCORING:
             raise ConfigError(f'benchmarks.{name}.scoring is one of {", ".join(SCORING)}, not {scoring!r}')
+        if not isinstance(max_new_tokens, int) or max_new_tokens < 1:
+            raise ConfigError(f'benchmarks.{name}.max_new_tokens is a whole number from 1, not {max_new_tokens!r}')
         self.name = name
         self.reader = reader
         self.task = task

@@ -1,6 +1,7 @@
 """The engine that writes all answers: many at a time, those about one picture on the same keys and values of it."""
 
 import itertools
+import math
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -42,7 +43,8 @@ class GenerationEngine:
             a fixed size: the first answer waits for that. ``batch_size`` is 1 then.
 
     Raises:
-        ValueError: If ``compile`` comes with another ``batch_size``, or the LLM's attention does not allow it.
+        ValueError: If ``batch_size`` or ``prefix_memory_mb`` cannot be, ``compile`` comes with another ``batch_size``,
+            or the LLM's attention does not allow it.
     """
 
     def __init__(
@@ -56,6 +58,8 @@ class GenerationEngine:
     ):
         if batch_size < 1:
             raise ValueError(f'batch_size is at least 1, not {batch_size}')
+        if not 0 <= prefix_memory_mb < math.inf:
+            raise ValueError(f'prefix_memory_mb is a number from 0, not {prefix_memory_mb}')
         if compile and batch_size != 1:
             raise ValueError(f'compiled steps write one answer at a time: batch_size is 1, not {batch_size}')
         self.model = model

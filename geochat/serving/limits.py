@@ -1,5 +1,6 @@
 """How much a server takes: of one request, and of all together."""
 
+import math
 from dataclasses import dataclass, fields
 
 
@@ -28,5 +29,5 @@ class Limits:
     def __post_init__(self):
         for limit in fields(self):
             value = getattr(self, limit.name)
-            if value < 0 or (value == 0 and limit.name != 'max_queue'):
+            if not 0 <= value < math.inf or (value == 0 and limit.name != 'max_queue'):
                 raise ValueError(f'{limit.name} is a positive number, not {value!r}')

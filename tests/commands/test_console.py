@@ -242,6 +242,10 @@ def test_a_killed_run_goes_on(model, tmp_path):
             ('demo', '.', '--host-name', 'a.example', '--host-name', 'http://b.example'),
             "'http://b.example' is no host's name: one is such as 'demo.example.org', without http://, port and path",
         ),
+        (('serve', 'm', '--prefix-memory-mb', 'nan'), '--prefix-memory-mb is a number from 0, not nan'),
+        (('demo', 'm', '--prefix-memory-mb', -1), '--prefix-memory-mb is a number from 0, not -1.0'),
+        (('serve', 'm', '--max-body-mb', 'nan'), 'max_body_mb is a positive number, not nan'),
+        (('serve', 'm', '--answer-seconds', 'inf'), 'answer_seconds is a positive number, not inf'),
     ],
 )
 def test_a_server_with_settings_that_cannot_be_does_not_start(geochat, arguments, message):

@@ -82,6 +82,21 @@ def test_a_comparison_that_does_not_exist(tmp_path):
         build_runner(small_run(tmp_path, test_cfg={'comparisons': ['gray']}), training=False)
 
 
+@pytest.mark.parametrize(
+    ('key', 'value', 'least'),
+    [
+        ('test_cfg.batch_size', 0, 1),
+        ('test_cfg.batch_size', 2.5, 1),
+        ('test_cfg.num_workers', -1, 0),
+        ('test_cfg.num_pictures', -1, 0),
+        ('benchmarks.refer.max_new_tokens', 0, 1),
+    ],
+)
+def test_numbers_that_cannot_be(tmp_path, key, value, least):
+    with pytest.raises(ConfigError, match=rf'^{key} is a whole number from {least}, not {value}$'):
+        build_runner(small_run(tmp_path), {key: value}, training=False)
+
+
 def rows(folder, name='predictions'):
     return [json.loads(line) for line in (folder / f'{name}.jsonl').read_text().splitlines()]
 

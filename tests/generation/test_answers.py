@@ -134,6 +134,9 @@ def test_settings_that_mean_nothing_are_refused(settings, message):
 
 
 def test_requests_that_the_engine_cannot_answer_are_refused():
+    for memory in (-1, float('nan'), float('inf')):
+        with pytest.raises(ValueError, match=f'prefix_memory_mb is a number from 0, not {memory}'):
+            GenerationEngine(small_model(), prefix_memory_mb=memory)
     engine = GenerationEngine(small_model(), batch_size=2)
     with pytest.raises(ValueError, match='3 beams do not fit into a batch of 2'):
         engine.submit(request(1, num_beams=3))

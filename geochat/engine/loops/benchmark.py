@@ -70,7 +70,8 @@ class BenchmarkLoop(BaseLoop):
             :class:`~geochat.generation.Backend`.
 
     Raises:
-        ConfigError: If a comparison or a benchmark is unknown, or a back end is to choose the likeliest of answers.
+        ConfigError: If a comparison or a benchmark is unknown, a number is out of its range, or a back end is to choose
+            the likeliest of answers.
         FileNotFoundError: If a file of a named benchmark is not there.
     """
 
@@ -91,6 +92,13 @@ class BenchmarkLoop(BaseLoop):
         backend: Mapping[str, Any] | None = None,
     ):
         super().__init__(runner, [])
+        for name, value, least in (
+            ('batch_size', batch_size, 1),
+            ('num_workers', num_workers, 0),
+            ('num_pictures', num_pictures, 0),
+        ):
+            if not isinstance(value, int) or value < least:
+                raise ConfigError(f'test_cfg.{name} is a whole number from {least}, not {value!r}')
         for name in comparisons:
             if name not in COMPARISONS:
                 raise ConfigError(f'test_cfg.comparisons: {name!r} is none of {", ".join(COMPARISONS)}')
