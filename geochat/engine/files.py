@@ -77,22 +77,28 @@ def _together(action: Callable[[], None]) -> None:
 
 
 @contextlib.contextmanager
-def failing_together() -> Iterator[None]:
+def failing_together(*others: type[Exception]) -> Iterator[None]:
     """Let all ranks leave a block together; one that went on alone would wait for the others for ever.
 
+    Args:
+        others: Errors of which all shall fail together, as of a :class:`WriteError`.
+
     Raises:
-        WriteError: On every rank, if the block could not write on any.
+        WriteError: On every rank, if the block could not write on any; so with the other errors.
     """
     from mmengine.dist import all_gather_object
 
-    failure = None
+    kinds = (WriteError, *others)
+    failure = told = None
     try:
         yield
-    except WriteError as error:
+    except kinds as error:
         failure = error
-    failures = [text for text in all_gather_object('' if failure is None else str(failure)) if text]
+        told = next(number for number, kind in enumerate(kinds) if isinstance(error, kind)), str(error)
+    failures = [told for told in all_gather_object(told) if told is not None]
     if failures:
-        raise WriteError(failures[0]) from failure
+        number, text = failures[0]
+        raise kinds[number](text) from failure
 
 
 def _make_empty(folder: Path) -> None:

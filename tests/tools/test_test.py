@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
+from scripted_server import completion, scripted
 from small_parts import small_model
 from small_run import small_run, write_lines
 
@@ -107,6 +108,22 @@ def test_two_processes_answer_101_questions_as_one(folder):
     assert one == {**two, 'source': one['source']}
     assert one['results']['refer']['score']['questions'] == 101
     assert not list((folder / 'two').glob('*.rank*'))
+
+
+@pytest.mark.slow
+def test_a_server_that_fails_one_process_ends_all(folder):
+    refused = (401, {}, {'error': {'message': 'not you'}})
+    with scripted(refused, completion()) as server:
+        code, output = run(
+            *('-m', 'torch.distributed.run', '--standalone', '--nproc_per_node=2'),
+            *(TOOL, folder / 'small.py', '--launcher', 'pytorch', '--work-dir', folder / 'refused'),
+            *('--backend', 'openai', '--base-url', f'{server.url}/v1', '--benchmarks', 'refer'),
+            *('--cfg-options', 'test_cfg.comparisons=[]'),
+        )
+    assert code == 1
+    assert output.count('refuses the API key (401)') == 2, output
+    # What the other process was told is not lost.
+    assert sum(len(path.read_text().splitlines()) for path in (folder / 'refused').glob('predictions*.jsonl'))
 
 
 def test_answers_are_scored_again_without_a_model(tested, folder, monkeypatch, capsys):

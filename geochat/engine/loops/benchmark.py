@@ -34,7 +34,7 @@ from geochat.engine.run_card import (
     take_over,
     write_card,
 )
-from geochat.generation import Backend, EngineBackend, GenerationSettings, Written, option_log_probs
+from geochat.generation import Backend, BackendError, EngineBackend, GenerationSettings, Written, option_log_probs
 from geochat.registry import BACKENDS, LOOPS, TRANSFORMS
 from geochat.structures import Answer, Message, Question, with_pictures
 from geochat.visualization import draw_answer
@@ -178,27 +178,35 @@ class BenchmarkLoop(BaseLoop):
         """Write the run's card, and tell on every rank what holds of an earlier run in the work directory."""
         runner = self.runner
         opened = [None]
-        if is_main_process():
-            folder = Path(runner.work_dir)
-            origin = self._backend().origin
-            source = str(runner.cfg.get('load_from') or folder) if self._server is None else ', '.join(origin.values())
-            card = card_of(
-                self.benchmarks,
-                runner.cfg.to_dict(),
-                weights={'source': source, 'sha256': origin.get('weights')},
-                seed=runner.seed,
-                batch_size=self.batch_size,
-                processes=get_world_size(),
-                machine=describe_machine(),
-            )
-            add_origins(card, origin)
-            earlier = take_over(folder, card, self._journals)
-            write_card(card, folder)
-            opened = [(card, earlier)]
+        with failing_together(BackendError):
+            if is_main_process():
+                card = self._new_card()
+                earlier = take_over(Path(runner.work_dir), card, self._journals)
+                write_card(card, Path(runner.work_dir))
+                opened = [(card, earlier)]
         broadcast_object_list(opened)
         if opened[0][1].message:
             runner.logger.info(opened[0][1].message)
         return opened[0]
+
+    def _new_card(self) -> Card:
+        runner = self.runner
+        origin = self._backend().origin
+        here = str(runner.cfg.get('load_from') or runner.work_dir)
+        card = card_of(
+            self.benchmarks,
+            runner.cfg.to_dict(),
+            weights={
+                'source': here if self._server is None else ', '.join(origin.values()),
+                'sha256': origin.get('weights'),
+            },
+            seed=runner.seed,
+            batch_size=self.batch_size,
+            processes=get_world_size(),
+            machine=describe_machine(),
+        )
+        add_origins(card, origin)
+        return card
 
     def _backend(self) -> Backend:
         """Return who writes the answers: the server, or an engine that has kept nothing of earlier questions."""
@@ -220,7 +228,7 @@ class BenchmarkLoop(BaseLoop):
         title = f'{benchmark.name}, grey pictures' if show_grey else benchmark.name
         known = journal.rows.get(benchmark.name, {})
         new = []
-        with failing_together():
+        with failing_together(BackendError):
             for rows in self._answer_batches(benchmark, backend, prompts, known, title):
                 journal.add(rows)
                 new += rows
