@@ -305,9 +305,13 @@ def _run_loop(loop: asyncio.AbstractEventLoop, client: Any) -> None:
     tasks = asyncio.all_tasks(loop)
     for task in tasks:
         task.cancel()
-    loop.run_until_complete(asyncio.gather(*tasks, return_exceptions=True))
-    loop.run_until_complete(client.close())
-    loop.close()
+    try:
+        loop.run_until_complete(asyncio.gather(*tasks, return_exceptions=True))
+        loop.run_until_complete(loop.shutdown_asyncgens())  # streams that were given up
+        with contextlib.suppress(Exception):  # a connection may be broken already
+            loop.run_until_complete(client.close())
+    finally:
+        loop.close()
 
 
 def _chosen(model: str | None, listed: Sequence[str], url: str) -> str:

@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import gc
 import json
 import threading
 import time
@@ -349,6 +350,25 @@ def test_a_failure_loses_no_answer_that_came_before():
         gate.set()
         with pytest.raises(BackendError, match='401'):
             next(answers)
+
+
+def test_a_back_end_that_is_gone_leaves_nothing_open():
+    async def broken():
+        raise OSError('the connection is broken')
+
+    with scripted(completion()) as server:
+        for close in (None, broken):
+            backend = OpenAIBackend(f'{server.url}/v1')
+            assert backend.origin['model'] == 'm'
+            loop, client = backend._loop, backend._client
+            if close is not None:
+                client.close = close
+            del backend
+            gc.collect()
+            end = time.monotonic() + 10
+            while not loop.is_closed() and time.monotonic() < end:
+                time.sleep(0.01)
+            assert loop.is_closed() and client.is_closed() == (close is None)
 
 
 def test_every_dialogue_is_told_of_its_own_failure():
