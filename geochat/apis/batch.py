@@ -120,8 +120,8 @@ class AnswerFile:
 
     Args:
         path: The file.
-        origin: What the answers depend on beside the questions: weights, or server and model; settings; and the
-            stretch of pictures.
+        origin: What the answers depend on beside the questions: weights, or server and model; settings; the stretch of
+            pictures; and their folder.
 
     Raises:
         InputError: If the file is there already and is not of the same origin.
@@ -218,6 +218,7 @@ def answer_file(
         **inferencer.backend.origin,
         'settings': dataclasses.asdict(inferencer.settings),
         'stretch': inferencer.pictures.stretch,
+        'images': str(Path(images).resolve()),
     }
     answers = AnswerFile(out, json.loads(json.dumps(origin)))
     answers.keep(rows)

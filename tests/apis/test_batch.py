@@ -133,6 +133,8 @@ def test_answers_of_others_are_not_written_over(inferencer, model_folder, folder
     )
     with pytest.raises(InputError, match='answers of other stretch: name another file'):
         ask(stretched, folder)
+    with pytest.raises(InputError, match='answers of other images: name another file'):
+        answer_file(inferencer, folder / 'questions.jsonl', folder / 'answers.jsonl', folder.parent)
     (folder / 'answers.jsonl').unlink()
     ask(stretched, folder)
     assert ask(stretched, folder).taken_over
