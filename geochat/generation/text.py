@@ -26,13 +26,15 @@ class AnswerText:
         self.end: int | None = None
         self.stopped_by: str | None = None
         self._text = ''
-        self._read = self._context = self._taken = 0
+        self._seen = self._read = self._context = self._taken = 0
 
     def read(self, ids: Sequence[int]) -> None:
         """Read the tokens that have come since, all of the answer being given."""
-        for count in range(self._read + 1, len(ids) + 1):
+        # One that did not complete a character is not looked at again: there may be hundreds, or some that say nothing.
+        for count in range(self._seen + 1, len(ids) + 1):
             if self.end is None:
                 self._read_to(ids, count)
+        self._seen = len(ids)
 
     def _read_to(self, ids: Sequence[int], count: int) -> None:
         # A token's characters depend on the one before it (a space at the beginning), and on no others.

@@ -46,3 +46,17 @@ def test_the_first_closed_box_ends_the_answer_and_belongs_to_it(before):
     assert ''.join(pieces) == reader.finished(ids) == f'{before}{box}'
     assert reader.stopped_by == 'box'
     assert write(f'{before}{{<12><34>}} and more', box=pattern)[1].stopped_by is None
+
+
+@pytest.mark.parametrize('token', ['<0xE2>', '<unk>'])
+def test_tokens_that_complete_no_character_cost_no_more_the_more_there_are(token, monkeypatch):
+    tokenizer = load_tokenizer(tokenizer_folder())
+    decoded, decode = [], tokenizer.decode
+    monkeypatch.setattr(tokenizer, 'decode', lambda ids, **settings: decoded.append(ids) or decode(ids, **settings))
+    reader, ids = AnswerText(tokenizer), []
+    for _ in range(50):
+        ids.append(tokenizer.convert_tokens_to_ids(token))
+        reader.take(ids, ended=False)
+    assert len(decoded) == 2 * 50  # what was known before and what is known now, once a token
+    ids += tokenizer('the ship', add_special_tokens=False)['input_ids']
+    assert reader.take(ids, ended=False).endswith('the ship')
