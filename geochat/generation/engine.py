@@ -220,9 +220,10 @@ class GenerationEngine:
         key = answer.request.prefix_key if self.share_prefixes else None
         if key is None:
             return True
-        if not self.prefixes.has_room(key):
+        length = answer.request.prefix_length(self.model.vision_encoder)
+        if not self.prefixes.has_room(key, length):
             return False
-        answer.prefix = self.prefixes.acquire(key, lambda: self._rows.prefix_of(answer.request))
+        answer.prefix = self.prefixes.acquire(key, length, lambda: self._rows.prefix_of(answer.request))
         return True
 
     def _choose(self, answers: Sequence[AnswerInProgress]) -> None:

@@ -21,29 +21,36 @@ class PrefixStore:
     def __init__(self, max_bytes: int):
         self.max_bytes = max_bytes
         self.num_bytes = self.computed = self.found = 0
-        self._largest = 0
+        self._token_bytes = 0  # of one token, once a prefix has told
         self._kept: OrderedDict[Hashable, Prefix] = OrderedDict()
         self._users: Counter[Hashable] = Counter()
 
     def __len__(self) -> int:
         return len(self._kept)
 
-    def has_room(self, key: Hashable) -> bool:
-        """Tell whether a prefix is there, or may be computed; what is not in use makes room."""
+    def has_room(self, key: Hashable, length: int) -> bool:
+        """Tell whether a prefix of so many tokens is there, or may be computed; what is not in use makes room."""
         if key in self._kept or not self._users:
             return True
-        return sum(self._kept[used].num_bytes for used in self._users) + self._largest <= self.max_bytes
+        used = sum(self._kept[user].num_bytes for user in self._users)
+        return used + length * self._token_bytes <= self.max_bytes
 
-    def acquire(self, key: Hashable, compute: Callable[[], Prefix]) -> Prefix:
-        """Return the prefix of a key, computing it if it is not there, for use until it is released."""
+    def acquire(self, key: Hashable, length: int, compute: Callable[[], Prefix]) -> Prefix:
+        """Return the prefix of a key, computing it if it is not there, for use until it is released.
+
+        Args:
+            key: What tells it from others.
+            length: How many tokens it has.
+            compute: Computes it.
+        """
         if key in self._kept:
             self.found += 1
         else:
             self.computed += 1
-            self._evict(self.max_bytes - self._largest)
+            self._evict(self.max_bytes - length * self._token_bytes)
             self._kept[key] = prefix = compute()
             self.num_bytes += prefix.num_bytes
-            self._largest = max(self._largest, prefix.num_bytes)
+            self._token_bytes = prefix.num_bytes // len(prefix)
         self._kept.move_to_end(key)
         self._users[key] += 1
         self._evict(self.max_bytes)

@@ -105,6 +105,11 @@ class Request:
         has_one_at_its_end = self.input_ids[-1] == IMAGE_TOKEN_INDEX
         return int(places[-1]) + 1 if len(places) and not has_one_at_its_end else 0
 
+    def prefix_length(self, encoder: 'VisionEncoder') -> int:
+        """Return how many tokens :attr:`shared_length` is for the LLM, which is given features for pictures."""
+        behind = len(self.input_ids) - self.shared_length
+        return self.num_tokens(encoder) - behind if self.shared_length else 0
+
     @functools.cached_property
     def prefix_key(self) -> tuple[bytes, tuple[str, ...]] | None:
         """What tells one shared beginning from another; None if there is nothing to share."""

@@ -187,3 +187,19 @@ def test_a_batch_takes_as_many_pictures_as_fit():
         assert engine.prefixes.num_bytes <= 2 * one
     assert sizes == [4] * 6
     assert [answer.ids for answer in answers] == [answer.ids for answer in whole]
+
+
+def test_a_request_with_many_pictures_does_not_take_the_room_of_later_ones():
+    model = small_model()
+    engine = GenerationEngine(model, batch_size=4, prefix_memory_mb=1)
+    engine.generate([request([1, IMAGE_TOKEN_INDEX, 270], 2)])
+    engine.prefixes.max_bytes = 3 * engine.prefixes.num_bytes
+    engine.generate([request([1, *[IMAGE_TOKEN_INDEX] * 8, 270], 2, seed=1)])
+    answers = [engine.submit(request([1, IMAGE_TOKEN_INDEX, 270], 2, seed=seed)) for seed in (2, 3, 4)]
+    assert engine.step() == answers  # together
+    while not engine.idle:
+        engine.step()
+    assert len(engine.prefixes) == 3
+    found = engine.prefixes.found
+    engine.generate([request([1, IMAGE_TOKEN_INDEX, 270], 2, seed=seed) for seed in (2, 3, 4)])
+    assert engine.prefixes.found == found + 3
