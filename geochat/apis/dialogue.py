@@ -134,6 +134,9 @@ class Dialogue(History):
                 backend.step()
                 if piece := answer.take_text():
                     yield piece
+            written = self.inferencer.result(answer)
+            if piece := answer.take_text():  # of steps that others asked for
+                yield piece
         finally:
             backend.cancel(answer)
-        self.remember(prepared, self.inferencer.result(answer))
+        self.remember(prepared, written)

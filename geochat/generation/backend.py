@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from geochat.generation.confidence import BoxScores, box_scores, token_ends
-from geochat.generation.engine import DEFAULT_BATCH_SIZE, DEFAULT_PREFIX_MEMORY_MB, GenerationEngine
+from geochat.generation.engine import DEFAULT_BATCH_SIZE, DEFAULT_PREFIX_MEMORY_MB, FAILED, GenerationEngine
 from geochat.generation.requests import Generated, GenerationSettings, Request
 from geochat.models.weights import weights_digest
 
@@ -225,7 +225,9 @@ class EngineBackend(Backend):
         self.engine.cancel(answer)
 
     def result(self, answer: 'AnswerInProgress') -> Written:
-        """Return an answer that has ended."""
+        """Return an answer that has ended; see :meth:`Backend.result`."""
+        if answer.finish == 'failed':
+            raise BackendError(FAILED)
         return Written.of(answer.result, self.processor.tokenizer)
 
     def generate(self, samples: Sequence[Sample], settings: GenerationSettings) -> list[Written | ValueError]:

@@ -24,6 +24,8 @@ DEFAULT_BATCH_SIZE = 32
 DEFAULT_PREFIX_MEMORY_MB = 4096
 """A picture of GeoChat-7B, 1,296 tokens in half precision, takes 650."""
 
+FAILED = 'the model failed while it wrote this answer beside others; whoever asked for the next token was told why'
+
 
 class GenerationEngine:
     """Writes answers in batches that others join and leave at any time; each is what the model would say alone.
@@ -89,8 +91,12 @@ class GenerationEngine:
         places = [firsts.setdefault(_begin(request, number), number) for number, request in enumerate(requests)]
         for number in sorted(range(len(requests)), key=places.__getitem__):
             self._queue(answers[number])
-        while any(answer.finish is None for answer in answers):
-            self.step()
+        try:
+            while any(answer.finish is None for answer in answers):
+                self.step()
+        finally:
+            for answer in answers:
+                self.cancel(answer)
         return [answer.result for answer in answers]
 
     def check(self, request: Request) -> None:
@@ -134,12 +140,19 @@ class GenerationEngine:
         """Answer a request and yield its text as it comes; pieces may be empty, all together are the answer's text.
 
         Whatever else waits or is being written goes on meanwhile. An iterator that is given up cancels the answer.
+
+        Raises:
+            ValueError: As :meth:`generate`.
+            RuntimeError: If the model failed in a step that somebody else asked for.
         """
         answer = self.submit(request)
         try:
             while answer.finish is None:
                 self.step()
                 yield answer.take_text()
+            if answer.finish == 'failed':
+                raise RuntimeError(FAILED)
+            yield answer.take_text()  # of steps that others asked for
         finally:
             self.cancel(answer)
 
@@ -148,13 +161,26 @@ class GenerationEngine:
         """True if no answer is being written or waits."""
         return not self._waiting and not self._rows.answers
 
-    @torch.inference_mode()
     def step(self) -> list[AnswerInProgress]:
         """Write the next token of all answers in the batch, after others have joined it where there is room.
 
         Returns:
             The answers that have a new token or have ended.
+
+        Raises:
+            Exception: What went wrong in the model, such as that memory ran out. What was computed of the answers in
+                the batch is of no use then: they end with ``finish='failed'``. Those that wait go on to wait.
         """
+        before = [*self._rows.answers, *self._waiting]
+        try:
+            return self._step()
+        except BaseException:
+            waiting = set(self._waiting)
+            self._give_up([answer for answer in before if answer not in waiting])
+            raise
+
+    @torch.inference_mode()
+    def _step(self) -> list[AnswerInProgress]:
         self._waiting = deque(answer for answer in self._waiting if answer.finish is None)
         self._drop_ended()
         self._rows.forward()
@@ -162,6 +188,15 @@ class GenerationEngine:
         answers = list(dict.fromkeys(self._rows.answers))
         self._choose(answers)
         return answers
+
+    def _give_up(self, answers: Sequence[AnswerInProgress]) -> None:
+        """Empty the batch, whose rows may be half computed."""
+        self._rows.clear()
+        self.prefixes.release_all()
+        for answer in answers:
+            answer.prefix = None
+            if answer.finish is None:
+                answer.end('failed')
 
     def _drop_ended(self) -> None:
         """Drop the rows of answers that were cancelled."""
@@ -209,22 +244,27 @@ class GenerationEngine:
             if room < wanted or not self.model.llm.can_share_prefixes:
                 return
         admitted: list[AnswerInProgress] = []
-        while self._waiting and self._waiting[0].max_rows <= room and self._acquire(self._waiting[0]):
+        while self._waiting and self._waiting[0].max_rows <= room and self._has_room(self._waiting[0].request):
+            # It waits no longer before anything is computed: were it what the model fails at, it would be so each time.
             admitted.append(self._waiting.popleft())
+            self._acquire(admitted[-1])
             room -= admitted[-1].max_rows
         if admitted:
             self._rows.join(admitted)
 
-    def _acquire(self, answer: AnswerInProgress) -> bool:
-        """Give an answer its prefix; return False if there is no room for it now."""
-        key = answer.request.prefix_key if self.share_prefixes else None
-        if key is None:
-            return True
-        length = answer.request.prefix_length(self.model.vision_encoder)
-        if not self.prefixes.has_room(key, length):
-            return False
-        answer.prefix = self.prefixes.acquire(key, length, lambda: self._rows.prefix_of(answer.request))
-        return True
+    def _shared(self, request: Request) -> tuple[Any, int] | None:
+        """Return what the store knows a request's prefix by, and how many tokens it has; None if it is to have none."""
+        key = request.prefix_key if self.share_prefixes else None
+        return None if key is None else (key, request.prefix_length(self.model.vision_encoder))
+
+    def _has_room(self, request: Request) -> bool:
+        shared = self._shared(request)
+        return shared is None or self.prefixes.has_room(*shared)
+
+    def _acquire(self, answer: AnswerInProgress) -> None:
+        shared = self._shared(answer.request)
+        if shared is not None:
+            answer.prefix = self.prefixes.acquire(*shared, lambda: self._rows.prefix_of(answer.request))
 
     def _choose(self, answers: Sequence[AnswerInProgress]) -> None:
         """Let each answer take its next token, and keep the rows that go on."""

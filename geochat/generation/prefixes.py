@@ -63,6 +63,11 @@ class PrefixStore:
             del self._users[key]
         self._evict(self.max_bytes)
 
+    def release_all(self) -> None:
+        """Tell that nobody needs any prefix longer."""
+        self._users.clear()
+        self._evict(self.max_bytes)
+
     def clear(self) -> None:
         """Forget what is not in use: before the model's weights change."""
         self._evict(0)

@@ -125,7 +125,8 @@ class Generated:
         ids: The token ids, without the one that ended the answer.
         log_probs: Natural log-probability of each of these tokens by the model, given all before it.
         finish: Why it ended: ``'end'`` (the model ended it), ``'length'`` (nothing more was allowed), ``'stop'``
-            (one of the texts that stop it came), ``'box'`` (its first box was closed) or ``'cancelled'``.
+            (one of the texts that stop it came), ``'box'`` (its first box was closed), ``'cancelled'`` or ``'failed'``
+            (the model did, while it was being written).
         text: The text of the ids, without special tokens, white space around it, and what stopped it.
     """
 

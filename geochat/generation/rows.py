@@ -29,9 +29,12 @@ class Rows:
 
     def __init__(self, model: 'GeoChat'):
         self.model = model
+        self.clear()
+
+    def clear(self) -> None:
+        """Drop all rows."""
         self.answers: list[AnswerInProgress] = []
-        self.logits = None
-        self._next_ids = self._cache = self._mask = self._positions = None
+        self.logits = self._next_ids = self._cache = self._mask = self._positions = None
 
     def prefix_of(self, request: Request) -> Prefix:
         """Compute keys and values of what stands before and at a request's pictures."""
@@ -85,10 +88,10 @@ class Rows:
         """Keep only some rows, in the order given; a row may be named several times."""
         if list(rows) == list(range(len(self.answers))):
             return
-        self.answers = [self.answers[row] for row in rows]
         if not rows:
-            self.logits = self._next_ids = self._cache = self._mask = self._positions = None
+            self.clear()
             return
+        self.answers = [self.answers[row] for row in rows]
         index = torch.tensor(rows, device=self._mask.device)
         self._cache.reorder_cache(index)
         self._mask, self._positions = self._mask[index], self._positions[index]

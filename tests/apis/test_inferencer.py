@@ -18,7 +18,7 @@ from geochat.apis import GeoChatInferencer, InputError, PictureError, PictureSet
 from geochat.apis.interpreter import as_boxes
 from geochat.converters.convert import convert
 from geochat.engine import ConfigError
-from geochat.generation import GenerationSettings, Written, token_ends
+from geochat.generation import BackendError, GenerationSettings, Written, token_ends
 from geochat.structures import Message
 from geochat.visualization import draw_boxes
 
@@ -193,6 +193,24 @@ def test_the_mark_of_a_picture_in_an_answer_is_no_picture(inferencer, picture):
     chat.predictions = [read(inferencer, picture, 'Is a harbor present?', 'chat', 'an <image> of it')]
     assert chat.messages[1].text == 'an  of it'
     assert chat.say('yes').tokens
+
+
+def test_dialogues_in_turn_lose_nothing_and_each_is_told_of_a_failure(inferencer, picture, monkeypatch):
+    first, second = inferencer.chat(picture), inferencer.chat(picture)
+    pieces = first.stream('Is a harbor present?')
+    begin = next(pieces)
+    second.say('How many planes are there?')
+    assert begin + ''.join(pieces) == first.predictions[-1].answer != begin
+
+    pieces = first.stream('Is a harbor present?')
+    next(pieces)
+    with monkeypatch.context() as broken, pytest.raises(ZeroDivisionError):
+        broken.setattr(inferencer.backend.engine.model.llm, 'logits', lambda states: 1 / 0)
+        second.say('How many planes are there?')
+    with pytest.raises(BackendError, match='the model failed'):
+        list(pieces)
+    assert (len(first.predictions), len(second.predictions)) == (1, 1)
+    assert second.say('yes').tokens
 
 
 def test_a_dialogue_longer_than_the_context_is_answered_and_keeps_what_was_said(inferencer, picture):

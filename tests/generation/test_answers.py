@@ -111,6 +111,25 @@ def test_a_stream_is_the_answer_and_may_be_given_up():
     assert engine.idle
 
 
+def test_streams_that_are_read_in_turn_lose_nothing(monkeypatch):
+    model = words_model()
+    engine = GenerationEngine(model)
+    requests = [request(4, max_new_tokens=15), request(2, max_new_tokens=15)]
+    wholes = [answer.text for answer in engine.generate(requests)]
+    first = engine.stream(requests[0])
+    begin = next(first)
+    assert ''.join(engine.stream(requests[1])) == wholes[1]  # and meanwhile all of the first is written
+    assert begin + ''.join(first) == wholes[0] != begin
+
+    first = engine.stream(requests[0])
+    next(first)
+    monkeypatch.setattr(model.llm, 'logits', lambda states: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        list(engine.stream(requests[1]))
+    with pytest.raises(RuntimeError, match='the model failed while it wrote this answer beside others'):
+        list(first)
+
+
 @pytest.mark.parametrize(
     ('settings', 'message'),
     [

@@ -203,3 +203,52 @@ def test_a_request_with_many_pictures_does_not_take_the_room_of_later_ones():
     found = engine.prefixes.found
     engine.generate([request([1, IMAGE_TOKEN_INDEX, 270], 2, seed=seed) for seed in (2, 3, 4)])
     assert engine.prefixes.found == found + 3
+
+
+@pytest.mark.parametrize('place', ['prefix', 'question', 'answer'])
+def test_after_a_failure_of_the_model_the_others_are_answered(place):
+    model = small_model()
+    requests = [request([1, IMAGE_TOKEN_INDEX, 270 + seed], 6, seed=seed) for seed in range(5)]
+    alone = [GenerationEngine(model).generate([single])[0] for single in requests]
+    engine = GenerationEngine(model, batch_size=3)
+    answers = [engine.submit(single) for single in requests]
+    if place == 'answer':
+        engine.step()
+    left = {'prefix': 2, 'question': 4, 'answer': 1}[place]  # three prefixes, then the three questions in one pass
+
+    def fail(*_):
+        nonlocal left
+        left -= 1
+        if not left:
+            raise MemoryError(place)  # when the first layer's keys and values are in the cache
+
+    hook = model.llm.model.get_decoder().layers[1].register_forward_pre_hook(fail)
+    with pytest.raises(MemoryError):
+        engine.step()
+    hook.remove()
+    failed = 2 if place == 'prefix' else 3
+    assert [answer.finish for answer in answers] == ['failed'] * failed + [None] * (5 - failed)
+    assert all(answer.prefix is None for answer in answers)
+    again = [engine.submit(single) for single in requests[:failed]]
+    while not engine.idle:
+        engine.step()
+    assert [answer.ids for answer in [*again, *answers[failed:]]] == [answer.ids for answer in alone]
+    engine.prefixes.clear()
+    assert len(engine.prefixes) == 0
+
+
+def test_answers_that_are_interrupted_are_written_no_further(monkeypatch):
+    model = small_model()
+    engine = GenerationEngine(model, batch_size=1)
+    logits = model.llm.logits
+
+    def interrupted(states):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(model.llm, 'logits', interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        engine.generate([request([1, 270 + number]) for number in range(3)])
+    monkeypatch.setattr(model.llm, 'logits', logits)
+    engine.step()
+    assert engine.idle
+    assert engine.generate([request([1, 270])]) == GenerationEngine(model).generate([request([1, 270])])
