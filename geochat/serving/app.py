@@ -11,7 +11,7 @@ from contextlib import asynccontextmanager
 from typing import Any, TypeVar
 
 from fastapi import Depends, FastAPI, Request, Response
-from fastapi.responses import JSONResponse, StreamingResponse
+from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
@@ -24,7 +24,7 @@ from geochat.serving.hosts import HostCheck, HostNames
 from geochat.serving.limits import Limits
 from geochat.serving.metrics import Measured, Metrics
 from geochat.serving.pictures import PreparedPictures
-from geochat.serving.replies import ChatReply, grounding, server_sent
+from geochat.serving.replies import ChatReply, EventStream, grounding, server_sent
 from geochat.serving.schema import ChatMessage, ChatRequest, GroundRequest, ImagePart, read_body
 from geochat.serving.worker import Job, Places, Worker
 from geochat.structures import IMAGE_PLACEHOLDER, Message, with_pictures
@@ -158,7 +158,7 @@ class APIServer:
             self.worker.cancel(job)
             raise
         stream = self._stream(job, reply, body.stream_options.include_usage, deadline)
-        return StreamingResponse(stream, media_type='text/event-stream', headers={'Cache-Control': 'no-cache'})
+        return EventStream(stream, at_end=lambda: self.worker.cancel(job))
 
     async def _stream(self, job: Job, reply: ChatReply, tell_usage: bool, deadline: float) -> AsyncIterator[str]:
         try:
@@ -175,8 +175,6 @@ class APIServer:
             yield server_sent('[DONE]')
         except APIError as error:
             yield server_sent(error.body)
-        finally:
-            self.worker.cancel(job)
 
     async def _ground(self, data: bytes, places: Places, deadline: float) -> Response:
         body = read_body(GroundRequest, data)

@@ -4,10 +4,11 @@ import functools
 import json
 import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any
 
 import numpy as np
+from fastapi.responses import StreamingResponse
 
 from geochat.apis import Assistant
 from geochat.generation import Generated, Request, box_scores, token_ends
@@ -163,6 +164,26 @@ def _box(box: np.ndarray, score: float, confidence: float) -> dict[str, Any]:
         'score': round(score, 6),
         'confidence': round(confidence, 6),
     }
+
+
+class EventStream(StreamingResponse):
+    """Server-sent events.
+
+    Args:
+        events: The events.
+        at_end: Called at the end; also if the client has gone before the first event, and none is asked for.
+    """
+
+    def __init__(self, events: AsyncIterator[str], at_end: Callable[[], None]):
+        super().__init__(events, media_type='text/event-stream', headers={'Cache-Control': 'no-cache'})
+        self._at_end = at_end
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        """Send them."""
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            self._at_end()
 
 
 def server_sent(data: Any) -> str:

@@ -1,6 +1,7 @@
 """Many clients at once, those that go away, a queue that is full, time that is over, and the end."""
 
 import asyncio
+import json
 import threading
 import time
 
@@ -12,6 +13,8 @@ from small_server import NAME, data_url, running_server, small_served_model
 
 from geochat.generation import GenerationEngine, GenerationSettings, Request
 from geochat.serving import Limits
+from geochat.serving.app import create_app
+from geochat.serving.worker import Worker
 from geochat.structures import Message
 
 COLORS = ('red', 'green', 'blue', 'white')
@@ -109,6 +112,33 @@ def test_a_client_that_goes_away_frees_its_place(stream):
         assert time.monotonic() - began < 2  # the whole answer would take four seconds
         assert metric(server, 'geochat_answers_total{finish="cancelled"}') == 1
         assert httpx.post(f'{server.url}/v1/chat/completions', json=chat()).status_code == 200
+
+
+def test_a_client_that_goes_away_before_the_first_word_frees_its_place():
+    worker = Worker(slow_model, batch_size=4, max_queue=4, prefix_memory_mb=1)
+    app, body = create_app(worker, Limits()), json.dumps(chat(max_tokens=400, stream=True)).encode()
+    came = iter([{'type': 'http.request', 'body': body, 'more_body': False}])
+
+    async def receive():
+        return next(came, None) or await asyncio.Event().wait()
+
+    async def send(message):
+        raise OSError('the connection is closed')
+
+    async def ask():
+        scope = {'type': 'http', 'method': 'POST', 'path': '/v1/chat/completions', 'query_string': b''}
+        with pytest.raises(OSError, match='closed'):
+            await app({**scope, 'headers': [(b'content-type', b'application/json')]}, receive, send)
+        began = time.monotonic()
+        while worker.busy:
+            await asyncio.sleep(0.01)
+        return time.monotonic() - began
+
+    worker.start()
+    while not worker.is_ready:
+        time.sleep(0.01)
+    assert asyncio.run(ask()) < 1  # the whole answer would take four seconds
+    worker.close()
 
 
 def test_an_answer_that_takes_too_long_is_given_up():
