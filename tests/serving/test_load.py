@@ -14,6 +14,7 @@ from small_server import NAME, data_url, running_server, small_served_model
 from geochat.generation import GenerationEngine, GenerationSettings, Request
 from geochat.serving import Limits
 from geochat.serving.app import create_app
+from geochat.serving.hosts import HostNames
 from geochat.serving.worker import Worker
 from geochat.structures import Message
 
@@ -116,7 +117,10 @@ def test_a_client_that_goes_away_frees_its_place(stream):
 
 def test_a_client_that_goes_away_before_the_first_word_frees_its_place():
     worker = Worker(slow_model, batch_size=4, max_queue=4, prefix_memory_mb=1)
-    app, body = create_app(worker, Limits()), json.dumps(chat(max_tokens=400, stream=True)).encode()
+    app, body = (
+        create_app(worker, Limits(), HostNames('0.0.0.0')),
+        json.dumps(chat(max_tokens=400, stream=True)).encode(),
+    )
     came = iter([{'type': 'http.request', 'body': body, 'more_body': False}])
 
     async def receive():
