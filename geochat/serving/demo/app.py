@@ -21,6 +21,9 @@ from geochat.serving.worker import Worker
 IDLE_SECONDS = 1800
 """After how long without a question a page makes room for another one, if there are as many as may be."""
 
+LOST_SECONDS = 60
+"""The same of a page that no browser holds open."""
+
 
 class DemoApp:
     """The application.
@@ -41,7 +44,7 @@ class DemoApp:
     ):
         self.worker, self.host_names = worker, host_names
         self.talk = Talk(worker, limits, pictures)
-        self.sessions = Sessions(max_users, IDLE_SECONDS)
+        self.sessions = Sessions(max_users, IDLE_SECONDS, LOST_SECONDS)
         self.page = build_page(self.talk, self.sessions)
         app = FastAPI(title='GeoChat', lifespan=self._lifespan, docs_url=None, redoc_url=None, openapi_url=None)
         app.include_router(Files(self.sessions, self.talk).router)

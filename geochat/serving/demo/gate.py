@@ -3,6 +3,7 @@
 import re
 import secrets
 from collections.abc import Awaitable, Callable, MutableMapping
+from contextlib import nullcontext
 from typing import Any
 
 from starlette.requests import Request
@@ -18,6 +19,8 @@ PATHS = re.compile(
     r'|/sessions/.*'
 )
 """Gradio would also read files, take uploads, fetch addresses, save sessions and more: here nobody needs that."""
+
+HEARTBEAT = '/gradio_api/heartbeat'
 
 COOKIE = 'geochat-demo'
 """Tells browsers apart: Gradio's names of pages are no secrets, though hard to guess.
@@ -76,7 +79,10 @@ class Gate:
                 message['headers'] = [*message['headers'], *HEADERS, *more]
             await send(message)
 
-        await self.app(scope, receive, send_with_headers)
+        place, _, page = scope['path'].rpartition('/')
+        # A page's browser asks for its heartbeat, which has no end, as long as the page is open.
+        with self.sessions.held(page) if place.endswith(HEARTBEAT) else nullcontext():
+            await self.app(scope, receive, send_with_headers)
 
     def _refusal(self, scope: MutableMapping[str, Any]) -> APIError | None:
         if scope['type'] != 'http' or not PATHS.fullmatch(scope['path']):
@@ -100,7 +106,7 @@ class Gate:
     def _is_own_page(self, request: Request) -> bool:
         """Tell whether a page whose events are asked for is one of the browser that asks."""
         place, _, name = request.url.path.rpartition('/')
-        page = name if place.endswith('/heartbeat') else request.query_params.get('session_hash', '')
+        page = name if place.endswith(HEARTBEAT) else request.query_params.get('session_hash', '')
         return self.sessions.is_free_for(page, owner_of(request))
 
 

@@ -53,6 +53,8 @@ def build_page(talk: Talk, sessions: Sessions) -> gr.Blocks:
     page = gr.Blocks(title='GeoChat', analytics_enabled=False, fill_width=True)
     # After each event Gradio would work out statistics of the last 10,000, which nobody looks at.
     os.environ.setdefault('GRADIO_ANALYTICS_CACHE_FREQUENCY', str(2**62))
+    # Gradio remembers what it has told of pages, closed ones too: all that was said on 10,000 of them.
+    page.state_session_capacity = sessions.most
     page.max_threads = 3 * sessions.most  # each page may wait for the model, for an answer and for a button
     with page:
         Page(talk, sessions).wire(page)

@@ -3,7 +3,9 @@
 import itertools
 import secrets
 import time
+from collections import Counter
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from PIL import Image
@@ -124,11 +126,14 @@ class Sessions:
     Args:
         most: How many there may be at a time: each may hold a picture in memory.
         idle_seconds: After how long without a question a page makes room for another one.
+        lost_seconds: The same of a page that no browser holds open: of one that is closed soon after it was opened,
+            the last event may come after the news that it was left.
     """
 
-    def __init__(self, most: int, idle_seconds: float):
-        self.most, self.idle_seconds = most, idle_seconds
+    def __init__(self, most: int, idle_seconds: float, lost_seconds: float):
+        self.most, self.idle_seconds, self.lost_seconds = most, idle_seconds, lost_seconds
         self._by_page: dict[str, Session] = {}
+        self._held: Counter[str] = Counter()
 
     def __iter__(self) -> Iterator[Session]:
         return iter(self._by_page.values())
@@ -166,6 +171,17 @@ class Sessions:
         """Tell whether a page is this browser's, or nobody's yet."""
         return page not in self._by_page or self._by_page[page].owner == owner
 
+    @contextmanager
+    def held(self, page: str) -> Iterator[None]:
+        """Know, within the ``with``, that a browser holds a page open."""
+        self._held[page] += 1
+        try:
+            yield
+        finally:
+            self._held[page] -= 1
+            if not self._held[page]:
+                del self._held[page]
+
     def find(self, key: str) -> Session | None:
         """Return the session of a key."""
         return next((session for session in self if secrets.compare_digest(session.key.encode(), key.encode())), None)
@@ -183,7 +199,12 @@ class Sessions:
     def _make_room(self) -> None:
         if len(self._by_page) < self.most:
             return
-        page = min(self._by_page, key=lambda page: self._by_page[page].used)
-        if self._by_page[page].used > time.monotonic() - self.idle_seconds:
+        page = max(self._by_page, key=self._overdue)
+        if self._overdue(page) < 0:
             raise APIError(429, f'The demo is full: {self.most} people are using it. Try again later.', 'demo_full')
         self.close(page)
+
+    def _overdue(self, page: str) -> float:
+        """Return for how many seconds a page has been idle longer than it may be."""
+        most = self.idle_seconds if page in self._held else self.lost_seconds
+        return time.monotonic() - self._by_page[page].used - most

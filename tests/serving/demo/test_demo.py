@@ -268,7 +268,7 @@ def test_too_many_users_are_told_so(demo):
 
 
 def test_who_has_been_idle_makes_room():
-    sessions = Sessions(most=2, idle_seconds=0.05)
+    sessions = Sessions(most=2, idle_seconds=0.05, lost_seconds=0.05)
     first = sessions.open('first')
     second = sessions.open('second')
     with pytest.raises(APIError, match='full'):
@@ -298,6 +298,48 @@ def test_a_page_that_the_server_has_closed_is_told_so(demo, client):
     assert not list(demo.app.sessions)
     client.open()
     assert not client.ask('yes')[1]
+
+
+def test_a_page_that_no_browser_holds_makes_room_first():
+    sessions = Sessions(most=2, idle_seconds=60, lost_seconds=0.05)
+    with sessions.held('first'), sessions.held('first'):
+        first = sessions.open('first')
+        lost = sessions.open('lost')
+        time.sleep(0.06)
+        sessions.open('third')
+        assert sessions.find(lost.key) is None
+        assert sessions.find(first.key) is first
+
+
+def test_pages_that_are_lost_as_they_open_keep_nobody_out(demo, monkeypatch):
+    """What a page does as it is loaded may come after its heartbeat has ended; nobody holds it open then."""
+    monkeypatch.setattr(demo.app.sessions, 'lost_seconds', 0.2)
+    try:
+        for number in range(3):
+            Client(demo, f'lost{number}').call('loaded')
+        time.sleep(0.2)
+        with httpx.stream('GET', f'{demo.url}/gradio_api/heartbeat/stays') as heartbeat:
+            lines = heartbeat.iter_lines()
+            assert 'ALIVE' in next(lines)
+            stays = Client(demo, 'stays')
+            key = stays.open()
+            assert not stays.ask('yes')[1]
+            for number in range(3, 6):
+                time.sleep(0.2)
+                Client(demo, f'lost{number}').call('loaded')
+            assert demo.app.sessions.find(key) is not None
+    finally:
+        demo.app.sessions.close_all()
+
+
+def test_gradio_remembers_no_more_pages_than_may_be_open(demo):
+    try:
+        for number in range(5):
+            Client(demo, f'many{number}').call('show')
+            demo.app.sessions.close_all()
+        assert len(demo.app.page.state_holder.session_data) == demo.app.sessions.most == 3
+    finally:
+        demo.app.sessions.close_all()
 
 
 def test_several_users_are_answered_in_one_batch(demo):
