@@ -4,10 +4,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from PIL import Image
-
 from geochat.apis.errors import InputError
-from geochat.apis.interpreter import Asked, Interpreter, Prepared, Query, check_settings
+from geochat.apis.interpreter import Asked, Interpreter, Prepared, Query, SharedPicture, check_settings
 from geochat.apis.loading import Assistant, Conventions, load_assistant, load_conventions
 from geochat.apis.pictures import DEFAULT_SETTINGS, Picture, PictureSettings, read_picture
 from geochat.apis.predictions import Prediction
@@ -128,9 +126,9 @@ class GeoChatInferencer(Interpreter):
         asked = [questions] * len(shown) if asked is None else asked
         if len(shown) != len(asked):
             raise InputError(f'{len(shown)} pictures and {len(asked)} questions do not pair up')
-        read: dict[int, Image.Image] = {}
+        shared: dict[int, SharedPicture] = {}
         pairs = [
-            Asked(tuple(self._read_once(one, read) for one in _as_pictures(pictures)), question, task)
+            Asked(tuple(self._share_once(one, shared) for one in _as_pictures(pictures)), question, task)
             for pictures, question in zip(shown, asked, strict=True)
         ]
         predictions = {}
@@ -258,10 +256,10 @@ class GeoChatInferencer(Interpreter):
     def _one(self, image: Picture, question: Query, task: str, settings: 'GenerationSettings | None') -> Prediction:
         return self(image, question, task, settings)[0]
 
-    def _read_once(self, picture: Picture, read: dict[int, Image.Image]) -> Image.Image:
-        if id(picture) not in read:
-            read[id(picture)] = read_picture(picture, self.pictures)
-        return read[id(picture)]
+    def _share_once(self, picture: Picture, shared: dict[int, SharedPicture]) -> SharedPicture:
+        if id(picture) not in shared:
+            shared[id(picture)] = self.share(picture)
+        return shared[id(picture)]
 
 
 def build_backend(backend: 'Backend | Mapping[str, Any]', batch_size: int) -> 'Backend':

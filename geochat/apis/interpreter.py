@@ -3,7 +3,7 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from PIL import Image
@@ -28,6 +28,18 @@ WORDS = ('question', 'phrase')
 """Keys of queries that a question in words alone fills."""
 
 
+class SharedPicture(NamedTuple):
+    """A picture that several questions are about; see :meth:`Interpreter.share`.
+
+    Attributes:
+        image: The picture, 8-bit RGB.
+        prepared: What the processor has made of it.
+    """
+
+    image: Image.Image
+    prepared: Any
+
+
 @dataclass(frozen=True, eq=False)
 class Asked:
     """A question as the user put it.
@@ -39,7 +51,7 @@ class Asked:
         history: What was said before. The pictures stand before its first words.
     """
 
-    pictures: tuple[Picture, ...]
+    pictures: tuple[Picture | SharedPicture, ...]
     question: Query
     task: str = 'chat'
     history: tuple[Message, ...] = ()
@@ -113,6 +125,15 @@ class Interpreter:
         """Names of the tasks."""
         return tuple(self.assistant.task_prompts)
 
+    def share(self, picture: Picture) -> SharedPicture:
+        """Read and prepare a picture once for all questions about it: each would hold a copy of it otherwise.
+
+        Raises:
+            InputError: If it cannot be taken.
+        """
+        image = read_picture(picture, self.pictures)
+        return SharedPicture(image, self.processor.prepare(image))
+
     def prepare(self, asked: Asked, settings: 'GenerationSettings | None' = None) -> Prepared:
         """Put a question into words, and into what the model takes.
 
@@ -121,7 +142,8 @@ class Interpreter:
             TypeError: If the settings are none.
         """
         check_settings(settings)
-        images = tuple(read_picture(picture, self.pictures) for picture in asked.pictures)
+        shown = [one if isinstance(one, SharedPicture) else self.share(one) for one in asked.pictures]
+        images = tuple(one.image for one in shown)
         size = images[0].size if images else None
         prompt_of = self._task(asked.task)
         query = _checked_query(_as_query(asked.question, prompt_of), asked.task, size)
@@ -139,7 +161,7 @@ class Interpreter:
             raise InputError(f'a question cannot have {IMAGE_PLACEHOLDER} in it, which stands for a picture')
         messages = [*asked.history, Message('user', prompt)]
         messages[0] = Message('user', with_pictures(messages[0].text, len(images)))
-        sample = self.processor.prompt_sample(messages, images)
+        sample = self.processor.prompt_sample(messages, [one.prepared for one in shown])
         return Prepared(asked.task, query, prompt, images, sample, settings or self.settings)
 
     def parse(self, prepared: Prepared, text: str) -> 'ParsedAnswer':

@@ -150,6 +150,17 @@ def test_an_answer_in_words_has_no_boxes(inferencer, picture):
         inferencer(None, 'Is a harbor present?')[0].draw()
 
 
+def test_questions_about_one_picture_hold_it_once(inferencer, picture, monkeypatch):
+    submitted, submit = [], inferencer.submit
+    monkeypatch.setattr(inferencer, 'submit', lambda prepared: submitted.append(prepared) or submit(prepared))
+    answers = inferencer(picture, ['yes', 'no', 'two'])
+    assert len({id(answer.image) for answer in answers}) == 1
+    assert len({id(prepared.sample['pixels'][0]) for prepared in submitted}) == 1
+    assert [answer.answer for answer in answers] == [
+        inferencer(picture, word)[0].answer for word in ('yes', 'no', 'two')
+    ]
+
+
 def test_a_dialogue_remembers_both_sides(inferencer, picture):
     chat = inferencer.chat(picture)
     first = chat.say('Is a harbor present?')
