@@ -19,7 +19,7 @@ from geochat import generation
 from geochat.apis import Assistant, PictureSettings
 from geochat.generation import GenerationSettings
 from geochat.prompts.chat import check_turns
-from geochat.serving.errors import APIError, bad_request, time_is_over
+from geochat.serving.errors import APIError, bad_request, error_response, time_is_over
 from geochat.serving.hosts import HostCheck, HostNames
 from geochat.serving.limits import Limits
 from geochat.serving.metrics import Measured, Metrics
@@ -68,7 +68,7 @@ def create_app(
     app.add_api_route('/v1/models/{name:path}', server.get_model, methods=['GET'], **with_key)
     app.add_api_route('/v1/chat/completions', server.chat, methods=['POST'], **with_key)
     app.add_api_route('/v1/ground', server.ground, methods=['POST'], **with_key)
-    app.add_exception_handler(APIError, _error_response)
+    app.add_exception_handler(APIError, error_response)
     app.add_exception_handler(HTTPException, _http_error_response)
     app.add_exception_handler(Exception, _defect_response)
     server.metrics.watch(worker)
@@ -338,10 +338,6 @@ async def _client_gone(request: Request) -> None:
         pass
 
 
-async def _error_response(request: Request, error: APIError) -> JSONResponse:
-    return JSONResponse(error.body, error.status, error.headers)
-
-
 async def _http_error_response(request: Request, error: HTTPException) -> JSONResponse:
     place = f'{request.method} {request.url.path}'
     message = f'there is no {place}' if error.status_code in (404, 405) else f'{place}: {error.detail}'
@@ -350,5 +346,4 @@ async def _http_error_response(request: Request, error: HTTPException) -> JSONRe
 
 
 async def _defect_response(request: Request, error: Exception) -> JSONResponse:
-    answer = APIError(500, 'the server has a defect; its log says which', 'defect')
-    return JSONResponse(answer.body, answer.status)
+    return APIError(500, 'the server has a defect; its log says which', 'defect').response

@@ -2,6 +2,9 @@
 
 from typing import Any
 
+from starlette.requests import Request
+from starlette.responses import JSONResponse
+
 TYPES = {
     401: 'authentication_error',
     408: 'timeout_error',
@@ -41,6 +44,16 @@ class APIError(Exception):
         """Headers that go with it."""
         headers = {'Retry-After': str(RETRY_SECONDS[self.status])} if self.status in RETRY_SECONDS else {}
         return {**headers, 'WWW-Authenticate': 'Bearer'} if self.status == 401 else headers
+
+    @property
+    def response(self) -> JSONResponse:
+        """The reply."""
+        return JSONResponse(self.body, self.status, self.headers)
+
+
+async def error_response(request: Request, error: APIError) -> JSONResponse:
+    """Handle an error of a request, as applications ask for it."""
+    return error.response
 
 
 def bad_request(message: str, param: str | None = None, code: str = 'invalid_value') -> APIError:

@@ -9,8 +9,6 @@ import re
 from collections.abc import Awaitable, Callable, MutableMapping, Sequence
 from typing import Any
 
-from starlette.responses import JSONResponse
-
 from geochat.apis import InputError
 from geochat.serving.errors import APIError
 
@@ -75,7 +73,7 @@ class HostCheck:
         if scope['type'] != 'lifespan':
             hosts = [value.decode('latin-1') for name, value in scope['headers'] if name == b'host']
             refusal = self.names.refusal(hosts)
-        answer = self.app if refusal is None else JSONResponse(refusal.body, refusal.status)
+        answer = self.app if refusal is None else refusal.response
         await answer(scope, receive, send)
 
 

@@ -4,8 +4,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import gradio
-from fastapi import FastAPI, Request
-from fastapi.responses import JSONResponse
+from fastapi import FastAPI
 
 from geochat.apis import PictureSettings
 from geochat.serving.demo.files import Files
@@ -13,7 +12,7 @@ from geochat.serving.demo.gate import Gate
 from geochat.serving.demo.page import CSS, build_page, theme
 from geochat.serving.demo.sessions import Sessions
 from geochat.serving.demo.talk import Talk
-from geochat.serving.errors import APIError
+from geochat.serving.errors import APIError, error_response
 from geochat.serving.hosts import HostCheck, HostNames
 from geochat.serving.limits import Limits
 from geochat.serving.worker import Worker
@@ -48,7 +47,7 @@ class DemoApp:
         self.page = build_page(self.talk, self.sessions)
         app = FastAPI(title='GeoChat', lifespan=self._lifespan, docs_url=None, redoc_url=None, openapi_url=None)
         app.include_router(Files(self.sessions, self.talk).router)
-        app.add_exception_handler(APIError, _error_response)
+        app.add_exception_handler(APIError, error_response)
         gradio.mount_gradio_app(
             app,
             self.page,
@@ -79,7 +78,3 @@ class DemoApp:
         yield
         self.worker.close()
         self.talk.close()
-
-
-async def _error_response(request: Request, error: APIError) -> JSONResponse:
-    return JSONResponse(error.body, error.status, error.headers)

@@ -7,7 +7,6 @@ from contextlib import nullcontext
 from typing import Any
 
 from starlette.requests import Request
-from starlette.responses import JSONResponse
 
 from geochat.serving.demo.sessions import Sessions
 from geochat.serving.errors import APIError
@@ -67,7 +66,7 @@ class Gate:
             return
         refusal = self._refusal(scope)
         if refusal is not None:
-            await JSONResponse(refusal.body, refusal.status)(scope, receive, send)
+            await refusal.response(scope, receive, send)
             return
 
         async def send_with_headers(message: MutableMapping[str, Any]) -> None:
