@@ -19,7 +19,7 @@ PATHS = re.compile(
 )
 """Gradio would also read files, take uploads, fetch addresses, save sessions and more: here nobody needs that."""
 
-HEARTBEAT = '/gradio_api/heartbeat'
+HEARTBEAT = re.compile(r'/gradio_api/heartbeat/(\w+)')
 
 COOKIE = 'geochat-demo'
 """Tells browsers apart: Gradio's names of pages are no secrets, though hard to guess.
@@ -78,9 +78,9 @@ class Gate:
                 message['headers'] = [*message['headers'], *HEADERS, *more]
             await send(message)
 
-        place, _, page = scope['path'].rpartition('/')
+        page = HEARTBEAT.fullmatch(scope['path'])
         # A page's browser asks for its heartbeat, which has no end, as long as the page is open.
-        with self.sessions.held(page) if place.endswith(HEARTBEAT) else nullcontext():
+        with self.sessions.held(page[1]) if page else nullcontext():
             await self.app(scope, receive, send_with_headers)
 
     def _refusal(self, scope: MutableMapping[str, Any]) -> APIError | None:
@@ -104,9 +104,9 @@ class Gate:
 
     def _is_own_page(self, request: Request) -> bool:
         """Tell whether a page whose events are asked for is one of the browser that asks."""
-        place, _, name = request.url.path.rpartition('/')
-        page = name if place.endswith(HEARTBEAT) else request.query_params.get('session_hash', '')
-        return self.sessions.is_free_for(page, owner_of(request))
+        page = HEARTBEAT.fullmatch(request.scope['path'])
+        name = page[1] if page else request.query_params.get('session_hash', '')
+        return self.sessions.is_free_for(name, owner_of(request))
 
 
 def owner_of(request: Any) -> str:
