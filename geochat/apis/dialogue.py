@@ -1,12 +1,12 @@
 """A dialogue about pictures that remembers both sides."""
 
+import functools
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from PIL import Image
 
-from geochat.apis.interpreter import Asked, Interpreter
+from geochat.apis.interpreter import Asked, Interpreter, SharedPicture
 from geochat.structures import IMAGE_PLACEHOLDER, Message
 
 if TYPE_CHECKING:
@@ -62,15 +62,18 @@ class History:
         Raises:
             InputError: If it cannot be asked.
         """
-        return self.interpreter.prepare(Asked(self.images, question, task, self.messages), settings or self.settings)
+        return self.interpreter.prepare(Asked(self._shared, question, task, self.messages), settings or self.settings)
 
     def remember(self, prepared: 'Prepared', written: 'Written') -> 'Prediction':
         """Remember a turn of both sides, and return the answer as its task reads it."""
         prediction = self.interpreter.read(prepared, written)
-        if self.images:  # one picture for all turns, not a copy for each
-            prediction = replace(prediction, image=self.images[0])
         self.predictions = [*self.predictions, prediction]
         return prediction
+
+    @functools.cached_property
+    def _shared(self) -> tuple[SharedPicture, ...]:
+        """The pictures, prepared for all turns when the first is: in the thread that does that."""
+        return tuple(SharedPicture(image, self.interpreter.processor.prepare(image)) for image in self.images)
 
     def undo(self) -> None:
         """Forget the last turn of both sides, if there is one."""
