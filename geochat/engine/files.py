@@ -89,15 +89,15 @@ def failing_together(*others: type[Exception]) -> Iterator[None]:
     from mmengine.dist import all_gather_object
 
     kinds = (WriteError, *others)
-    failure = told = None
+    failure = report = None
     try:
         yield
     except kinds as error:
         failure = error
-        told = next(number for number, kind in enumerate(kinds) if isinstance(error, kind)), str(error)
-    failures = [told for told in all_gather_object(told) if told is not None]
-    if failures:
-        number, text = failures[0]
+        report = next(number for number, kind in enumerate(kinds) if isinstance(error, kind)), str(error)
+    reports = [one for one in all_gather_object(report) if one is not None]
+    if reports:
+        number, text = reports[0]
         raise kinds[number](text) from failure
 
 

@@ -117,10 +117,8 @@ def test_a_client_that_goes_away_frees_its_place(stream):
 
 def test_a_client_that_goes_away_before_the_first_word_frees_its_place():
     worker = Worker(slow_model, batch_size=4, max_queue=4, prefix_memory_mb=1)
-    app, body = (
-        create_app(worker, Limits(), HostNames('0.0.0.0')),
-        json.dumps(chat(max_tokens=400, stream=True)).encode(),
-    )
+    app = create_app(worker, Limits(), HostNames('0.0.0.0'))
+    body = json.dumps(chat(max_tokens=400, stream=True)).encode()
     came = iter([{'type': 'http.request', 'body': body, 'more_body': False}])
 
     async def receive():
