@@ -199,6 +199,13 @@ def test_a_turn_that_is_given_up_is_forgotten(inferencer, picture):
     assert inferencer.backend.engine.idle
 
 
+def test_a_dialogue_holds_its_picture_once(inferencer, picture):
+    chat = inferencer.chat(picture)
+    first, second = chat.prepare('yes'), chat.prepare('no')
+    assert first.sample['pixels'][0] is second.sample['pixels'][0]
+    assert chat.say('yes').image is chat.say('no').image is chat.images[0]
+
+
 def test_the_mark_of_a_picture_in_an_answer_is_no_picture(inferencer, picture):
     chat = inferencer.chat(picture)
     chat.predictions = [read(inferencer, picture, 'Is a harbor present?', 'chat', 'an <image> of it')]
